@@ -1,0 +1,1 @@
+"""Bonsai: grow tiny recurrent networks, prune them to a readable graph, and prove it right."""

@@ -1,0 +1,413 @@
+"""`Machine`: the task, a deterministic Mealy machine over vectors of -1 and +1.
+
+Inputs may be illegal in a state, and outputs may be don't-cares. Everything about a task follows
+from its tables: data, validation, proof and pictures.
+"""
+
+import itertools
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bonsai.artifact import ArtifactError, load_table, save_table, save_text
+
+Bits = tuple[bool, ...]
+
+MAX_INPUT_BITS = 12
+MAX_STATES = 100_000
+
+
+class MachineError(ValueError):
+    """A task cannot be made into a machine, or its file is malformed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Machine:
+    """A Mealy machine with Q states, A input symbols of I bits, and O output bits.
+
+    name: the task's name
+    inputs, outputs: names of the I input and O output bits
+    states: names of the Q states; state 0 is the initial one
+    symbols: (A, I) int8, the distinct input vectors, of -1 and +1
+    next: (Q, A) int32, the state after reading symbol a in state q; -1 where a is illegal
+    output: (Q, A, O) int8, -1 or +1, and 0 for a don't-care
+    probability: (Q, A) float64, of symbol a in state q; 0 where it is illegal, rows sum to 1
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    states: tuple[str, ...]
+    symbols: np.ndarray
+    next: np.ndarray
+    output: np.ndarray
+    probability: np.ndarray
+
+    def __post_init__(self) -> None:
+        q, a = self.next.shape
+        shapes = {
+            "states": ((len(self.states),), (q,)),
+            "symbols": (self.symbols.shape, (a, len(self.inputs))),
+            "output": (self.output.shape, (q, a, len(self.outputs))),
+            "probability": (self.probability.shape, (q, a)),
+        }
+        for field, (found, expected) in shapes.items():
+            if found != expected:
+                raise MachineError(f"machine {self.name}: {field} is {found}, not {expected}")
+        if ((self.next < -1) | (self.next >= q)).any():
+            raise MachineError(f"machine {self.name}: a transition leads out of its {q} states")
+        stuck = np.flatnonzero(~self.legal.any(axis=1))
+        if stuck.size:
+            raise MachineError(
+                f"machine {self.name}: state {self.states[stuck[0]]} has no legal input"
+            )
+        if not np.allclose(self.probability.sum(axis=1), 1) or (
+            self.probability[~self.legal] != 0
+        ).any():
+            raise MachineError(f"machine {self.name}: probabilities do not fit the legal inputs")
+
+    @property
+    def legal(self) -> np.ndarray:
+        """(Q, A) bool"""
+        return self.next >= 0
+
+    # ---- construction
+
+    @classmethod
+    def from_step(
+        cls,
+        initial: Hashable,
+        step: Callable[[Any, Bits], tuple[Any, Sequence[bool]]],
+        inputs: Sequence[str],
+        outputs: Sequence[str] = ("y",),
+        weight: Callable[[Any, Bits], float] = lambda state, bits: 1.0,
+        name: str = "task",
+    ) -> "Machine":
+        """Enumerate the states reachable from `initial` under all legal inputs.
+
+        step(state, bits) returns the next state (hashable) and one bool an output.
+        weight(state, bits) is the relative probability of the input there; 0 makes it illegal.
+
+        >>> toggle = Machine.from_step(False, lambda s, x: (s ^ x[0], (s,)), ["x"])
+        >>> toggle.next.tolist()
+        [[0, 1], [1, 0]]
+        """
+        if len(inputs) > MAX_INPUT_BITS:
+            raise MachineError(f"{name}: {len(inputs)} input bits, at most {MAX_INPUT_BITS}")
+        alphabet: list[Bits] = list(itertools.product((False, True), repeat=len(inputs)))
+        index: dict[Hashable, int] = {initial: 0}
+        found: list[Any] = [initial]
+        rows: list[tuple[int, int, int, list[int], float]] = []
+        for q, state in enumerate(found):  # `found` grows while it is walked
+            for a, bits in enumerate(alphabet):
+                w = float(weight(state, bits))
+                if not w >= 0:
+                    raise MachineError(f"{name}: weight of {bits} in state {state!r} is {w}")
+                if w == 0:
+                    continue
+                after, y = step(state, bits)
+                if len(y) != len(outputs):
+                    raise MachineError(
+                        f"{name}: step({state!r}, {bits}) gave {len(y)} outputs, "
+                        f"not {len(outputs)}"
+                    )
+                if after not in index:
+                    if len(found) == MAX_STATES:
+                        raise MachineError(f"{name}: more than {MAX_STATES} reachable states")
+                    index[after] = len(found)
+                    found.append(after)
+                rows.append((q, a, index[after], [1 if bit else -1 for bit in y], w))
+        symbols = np.array(alphabet, dtype=np.int8).reshape(len(alphabet), len(inputs)) * 2 - 1
+        return cls._from_rows(
+            name, inputs, outputs, [_state_name(s) for s in found], symbols.astype(np.int8), rows
+        )
+
+    @classmethod
+    def _from_rows(
+        cls,
+        name: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        states: Sequence[str],
+        symbols: np.ndarray,
+        rows: Sequence[tuple[int, int, int, list[int], float]],
+    ) -> "Machine":
+        """Tables from rows (state, symbol, next, output, weight); unused symbols are dropped."""
+        used = np.unique([a for _, a, *_ in rows]).astype(int)
+        column = {int(a): i for i, a in enumerate(used)}
+        size = (len(states), len(used))
+        after = np.full(size, -1, np.int32)
+        output = np.zeros((*size, len(outputs)), np.int8)
+        weight = np.zeros(size)
+        for q, a, n, y, w in rows:
+            after[q, column[a]], output[q, column[a]], weight[q, column[a]] = n, y, w
+        total = weight.sum(axis=1, keepdims=True)
+        return cls(
+            name=name,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            states=tuple(states),
+            symbols=symbols[used],
+            next=after,
+            output=output,
+            probability=np.divide(weight, total, out=weight, where=total > 0),
+        )
+
+    def minimized(self) -> "Machine":
+        """The smallest machine with the same legal inputs, outputs and input probabilities.
+
+        Moore's partition refinement; a don't-care output is equal only to a don't-care. States
+        keep the order in which a breadth-first search meets them.
+        """
+        rows = np.concatenate(
+            [self.legal, self.output.reshape(len(self.states), -1), self.probability], axis=1
+        )
+        block = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+        while True:
+            after = np.where(self.legal, block[self.next], -1)
+            finer = np.unique(np.column_stack([block, after]), axis=0, return_inverse=True)[1]
+            finer = finer.reshape(-1)
+            if finer.max() == block.max():
+                break
+            block = finer
+        order = [0]  # one representative a block, breadth first
+        number = {int(block[0]): 0}
+        for q in order:
+            for n in self.next[q][self.legal[q]]:
+                if int(block[n]) not in number:
+                    number[int(block[n])] = len(order)
+                    order.append(int(n))
+        renumber = np.array([number.get(int(b), -1) for b in range(block.max() + 1)])
+        after = np.where(self.legal[order], renumber[block[self.next[order]]], -1)
+        return Machine(
+            name=self.name,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            states=tuple(self.states[q] for q in order),
+            symbols=self.symbols,
+            next=after.astype(np.int32),
+            output=self.output[order],
+            probability=self.probability[order],
+        )
+
+    # ---- running
+
+    def sample(
+        self, rng: np.random.Generator, count: int, length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw `count` words of `length` symbols from the task's input distribution.
+
+        Returns the symbols (count, length) and the states (count, length + 1), both int32.
+        Whole columns are looked up in a cumulative table: 50,000 words of 60 steps take 0.2 s.
+        """
+        q, a = self.next.shape
+        cumulative = np.cumsum(self.probability, axis=1)
+        cumulative /= cumulative[:, -1:]
+        table = (np.arange(q)[:, None] + cumulative).reshape(-1)
+        symbols = np.empty((length, count), np.int32)
+        states = np.zeros((length + 1, count), np.int32)
+        for t in range(length):
+            uniform = rng.integers(0, 1 << 32, count, dtype=np.uint64) / 2.0**32
+            state = states[t]
+            symbols[t] = np.searchsorted(table, state + uniform, side="right") - state * a
+            states[t + 1] = self.next[state, symbols[t]]
+        return symbols.T.copy(), states.T.copy()
+
+    def run(self, word: Sequence[int]) -> tuple[list[int], np.ndarray]:
+        """States (length + 1) and outputs (length, O) of one word of symbol indices.
+
+        Raises MachineError at the first illegal symbol.
+        """
+        states, outputs = [0], []
+        for t, a in enumerate(word):
+            q = states[-1]
+            if not 0 <= a < len(self.symbols) or self.next[q, a] < 0:
+                raise MachineError(f"{self.name}: symbol {a} at step {t} is illegal in state {q}")
+            outputs.append(self.output[q, a])
+            states.append(int(self.next[q, a]))
+        return states, np.array(outputs, np.int8).reshape(len(word), len(self.outputs))
+
+    def edges(self) -> Iterator[tuple[int, int, int]]:
+        """Every legal (state, symbol, next state)."""
+        for q, a in zip(*np.nonzero(self.legal), strict=True):
+            yield int(q), int(a), int(self.next[q, a])
+
+    # ---- files
+
+    def save(self, path: str | Path) -> None:
+        """Write the transition table as Parquet: one row a legal transition."""
+        rows = list(self.edges())
+        save_table(
+            path,
+            "machine",
+            {
+                "state": pa.array([q for q, _, _ in rows], pa.int32()),
+                "symbol": pa.array([a for _, a, _ in rows], pa.int32()),
+                "next": pa.array([n for _, _, n in rows], pa.int32()),
+                "input": pa.array(
+                    [self.symbols[a].tolist() for _, a, _ in rows], pa.list_(pa.int8())
+                ),
+                "output": pa.array(
+                    [self.output[q, a].tolist() for q, a, _ in rows], pa.list_(pa.int8())
+                ),
+                "probability": pa.array([self.probability[q, a] for q, a, _ in rows]),
+            },
+            {
+                "name": self.name,
+                "inputs": self.inputs,
+                "outputs": self.outputs,
+                "states": self.states,
+                "symbols": self.symbols.tolist(),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Machine":
+        columns = ["state", "symbol", "next", "output", "probability"]
+        table, about = load_table(path, "machine", columns)
+        try:
+            symbols = np.array(about["symbols"], np.int8)
+            symbols = symbols.reshape(len(about["symbols"]), len(about["inputs"]))
+            rows = list(zip(*(table[c].to_pylist() for c in columns), strict=True))
+            return cls._from_rows(
+                about["name"], about["inputs"], about["outputs"], about["states"], symbols, rows
+            )
+        except (KeyError, TypeError, IndexError, ValueError) as e:
+            raise ArtifactError(f"{path}: not a valid machine: {e}") from e
+
+    def to_kiss2(self) -> str:
+        """The machine as KISS2 text, one row a legal transition, `-` for don't-care outputs."""
+        digits = {-1: "0", 0: "-", 1: "1"}
+        names = _kiss2_state_names(self.states)
+        rows = [
+            " ".join(
+                [
+                    "".join(digits[int(b)] for b in self.symbols[a]),
+                    names[q],
+                    names[n],
+                    "".join(digits[int(b)] for b in self.output[q, a]),
+                ]
+            ).strip()
+            for q, a, n in self.edges()
+        ]
+        head = [
+            f"# {' '.join(self.name.split())}",
+            f".i {len(self.inputs)}",
+            f".o {len(self.outputs)}",
+            f".p {len(rows)}",
+            f".s {len(self.states)}",
+            f".r {names[0]}",
+        ]
+        if self.inputs:
+            head.append(".ilb " + " ".join(self.inputs))
+        return "\n".join([*head, ".ob " + " ".join(self.outputs), *rows, ".e"]) + "\n"
+
+    def save_kiss2(self, path: str | Path) -> None:
+        save_text(path, self.to_kiss2())
+
+    @classmethod
+    def from_kiss2(cls, path: str | Path) -> "Machine":
+        """Read a KISS2 file. Raises MachineError naming the line that is wrong."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise MachineError(f"{path}: cannot be read: {e}") from e
+        return parse_kiss2(text, name=Path(path).stem)
+
+
+def parse_kiss2(text: str, name: str = "task") -> Machine:
+    """A `Machine` from KISS2 text: `.i .o .s .p .r`, rows `input current next output`.
+
+    `-` is a don't-care: in an input it stands for both bits, in an output that bit is not checked.
+    An input without a row is illegal there. All legal inputs of a state are equally likely.
+    Source: the SIS manual, Berkeley 1992.
+    """
+    header: dict[str, str] = {}
+    rows: list[tuple[int, str, str, str, str]] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.split("#")[0].split()
+        if not line or line[0] in (".e", ".end"):
+            continue
+        if line[0].startswith("."):
+            header[line[0]] = " ".join(line[1:])
+            continue
+        if header.get(".i") == "0" and len(line) == 3:
+            line.insert(0, "")
+        if len(line) != 4:
+            raise MachineError(f"{name}, line {number}: expected `input current next output`")
+        rows.append((number, *line))  # type: ignore[arg-type]
+    sizes = {}
+    for key, most in ((".i", MAX_INPUT_BITS), (".o", 1024)):
+        if not header.get(key, "").isdecimal() or int(header[key]) > most:
+            raise MachineError(
+                f"{name}: needs a line `{key} N` with N from 0 to {most}, has '{header.get(key)}'"
+            )
+        sizes[key] = int(header[key])
+    if sizes[".o"] == 0:
+        raise MachineError(f"{name}: has no outputs")
+    if not rows:
+        raise MachineError(f"{name}: has no transitions")
+
+    inputs = _kiss2_fields(header.get(".ilb"), sizes[".i"], "x", name)
+    outputs = _kiss2_fields(header.get(".ob"), sizes[".o"], "y", name)
+    initial = header.get(".r") or rows[0][2]
+    table: dict[tuple[str, Bits], tuple[str, tuple[int, ...]]] = {}
+    for number, cube, current, after, out in rows:
+        if len(cube) != len(inputs) or set(cube) - set("01-"):
+            raise MachineError(f"{name}, line {number}: '{cube}' is not {len(inputs)} of 0, 1, -")
+        if len(out) != len(outputs) or set(out) - set("01-"):
+            raise MachineError(f"{name}, line {number}: '{out}' is not {len(outputs)} of 0, 1, -")
+        y = tuple({"0": -1, "-": 0, "1": 1}[c] for c in out)
+        choices = [{"0": (False,), "1": (True,), "-": (False, True)}[c] for c in cube]
+        for bits in itertools.product(*choices):
+            earlier = table.setdefault((current, bits), (after, y))
+            if earlier != (after, y):
+                raise MachineError(
+                    f"{name}, line {number}: contradicts an earlier row for state {current}"
+                )
+    alphabet: list[Bits] = list(itertools.product((False, True), repeat=len(inputs)))
+    found = [initial]  # reachable states, breadth first
+    index = {initial: 0}
+    for state in found:
+        for bits in alphabet:
+            after = table.get((state, bits), (state, ()))[0]
+            if after not in index:
+                index[after] = len(found)
+                found.append(after)
+    symbols = np.array(alphabet, np.int8).reshape(len(alphabet), len(inputs)) * 2 - 1
+    numbered = [
+        (index[state], a, index[row[0]], list(row[1]), 1.0)
+        for state in found
+        for a, bits in enumerate(alphabet)
+        if (row := table.get((state, bits))) is not None
+    ]
+    if not numbered:
+        raise MachineError(f"{name}: no transition leaves the initial state '{initial}'")
+    return Machine._from_rows(name, inputs, outputs, found, symbols.astype(np.int8), numbered)
+
+
+def _state_name(state: Hashable) -> str:
+    if isinstance(state, tuple):
+        return "".join(_state_name(part) for part in state)
+    return str(int(state)) if isinstance(state, bool) else str(state)
+
+
+def _kiss2_state_names(states: Sequence[str]) -> list[str]:
+    """State names as KISS2 words; numbered where one is not a word, or two are the same."""
+    words = all(s and s.isprintable() and not set(s) & set(" #.") for s in states)
+    if words and len(set(states)) == len(states):
+        return [f"s{s}" for s in states] if any(s[0].isdecimal() for s in states) else list(states)
+    return [f"s{q}" for q in range(len(states))]
+
+
+def _kiss2_fields(names: str | None, count: int, letter: str, task: str) -> tuple[str, ...]:
+    if names is None:
+        return (letter,) if count == 1 else tuple(f"{letter}{i}" for i in range(count))
+    fields = tuple(names.split())
+    if len(fields) != count or len(set(fields)) != count:
+        raise MachineError(f"{task}: {len(fields)} names for {count} bits: {names}")
+    return fields

@@ -1,0 +1,187 @@
+"""`Network`: cells and a linear head, as one flat parameter vector a restart.
+
+For cell k with input x (width n) and state s (width S), and output width O:
+
+    o  = A([x, s] Wo + bo)         Wo: (n+S, O)
+    s' = A([x, s] Wr + br)         Wr: (n+S, S)     s at time 0 is trainable
+    the next cell's x is o;  the head is linear: y = o Wd + bd
+
+Unlike Elman's cell, the output handed on and the new state are separate, each with its own bias.
+Wo and Wr are kept side by side as one matrix W = [Wo | Wr] of (n+S, O+S), and bo, br likewise.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from bonsai.artifact import ArtifactError, load_arrays, save_arrays
+
+
+@dataclass(frozen=True)
+class Block:
+    """One tensor in the flat vector: `parameters[..., offset : offset + size].reshape(shape)`."""
+
+    kind: str  # weight | bias | initial
+    cell: int  # -1 for the head
+    offset: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    @property
+    def slice(self) -> slice:
+        return slice(self.offset, self.offset + self.size)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a network: input bits, (outputs O, states S) of each cell, output bits.
+
+    >>> Architecture(1, ((4, 2),), 1).size
+    31
+    """
+
+    inputs: int
+    cells: tuple[tuple[int, int], ...]
+    outputs: int
+
+    def __post_init__(self) -> None:
+        if not self.cells or any(o < 1 or s < 0 for o, s in self.cells):
+            raise ValueError(f"cells {self.cells}: each needs at least 1 output and 0 states")
+        if self.inputs == 0 and self.cells[0][1] == 0:
+            raise ValueError(f"cells {self.cells}: without inputs the first cell needs a state")
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Every tensor in order: W, b and s0 of each cell, then the head's W and b."""
+        found: list[Block] = []
+
+        def add(kind: str, cell: int, *shape: int) -> None:
+            offset = found[-1].offset + found[-1].size if found else 0
+            found.append(Block(kind, cell, offset, shape))
+
+        width = self.inputs
+        for k, (o, s) in enumerate(self.cells):
+            add("weight", k, width + s, o + s)
+            add("bias", k, o + s)
+            add("initial", k, s)
+            width = o
+        add("weight", -1, width, self.outputs)
+        add("bias", -1, self.outputs)
+        return tuple(found)
+
+    def block(self, kind: str, cell: int) -> Block:
+        return next(b for b in self.blocks if b.kind == kind and b.cell == cell)
+
+    @cached_property
+    def size(self) -> int:
+        """P, the number of parameters of one restart."""
+        return self.blocks[-1].offset + self.blocks[-1].size
+
+    def mask(self, kind: str) -> np.ndarray:
+        """(P,) bool: which parameters are of this kind."""
+        where = np.zeros(self.size, bool)
+        for b in self.blocks:
+            if b.kind == kind:
+                where[b.slice] = True
+        return where
+
+    def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Kind and flat indices of each tensor of the cell's formula (Wo and Wr apart)."""
+        for b in self.blocks:
+            index = np.arange(b.offset, b.offset + b.size).reshape(b.shape)
+            if b.cell >= 0 and b.kind != "initial":
+                o = self.cells[b.cell][0]
+                yield b.kind, index[..., :o]
+                yield b.kind, index[..., o:]
+            else:
+                yield b.kind, index
+
+    def initialize(self, rng: np.random.Generator, restarts: int) -> np.ndarray:
+        """(R, P) float32: Glorot normal weights, zero biases, initial states of -1/2 or +1/2.
+
+        Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+        neural networks", 2010.
+        """
+        parameters = np.zeros((restarts, self.size), np.float32)
+        for kind, index in self.tensors():
+            if kind == "weight" and index.size:
+                deviation = np.sqrt(2 / sum(index.shape))
+                parameters[:, index] = rng.normal(0, deviation, (restarts, *index.shape))
+            elif kind == "initial":
+                parameters[:, index] = rng.choice([-0.5, 0.5], (restarts, *index.shape))
+        return parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """R trained, pruned or quantised networks of one architecture.
+
+    factor, leak: of the activation (see `bonsai.activation`)
+    parameters: (R, P) float32, laid out as `architecture.blocks`
+    restart: (R,) int32, the number of the restart that each row comes from
+    """
+
+    architecture: Architecture
+    factor: float
+    leak: float
+    parameters: np.ndarray
+    restart: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def rows(self, index: np.ndarray) -> "Network":
+        """The networks at these row numbers (or under this mask)."""
+        return self.with_parameters(self.parameters[index], self.restart[index])
+
+    def with_parameters(self, parameters: np.ndarray, restart: np.ndarray) -> "Network":
+        return Network(
+            self.architecture,
+            self.factor,
+            self.leak,
+            np.asarray(parameters, np.float32),
+            np.asarray(restart, np.int32),
+        )
+
+    def tensor(self, kind: str, cell: int) -> np.ndarray:
+        """(R, *shape) view of one block; cell -1 is the head."""
+        block = self.architecture.block(kind, cell)
+        return self.parameters[:, block.slice].reshape(-1, *block.shape)
+
+    def save(self, path: str | Path) -> None:
+        a = self.architecture
+        save_arrays(
+            path,
+            "network",
+            {
+                "sizes": np.array([a.inputs, a.outputs], np.int32),
+                "cells": np.array(a.cells, np.int32),
+                "activation": np.array([self.factor, self.leak], np.float64),
+                "parameters": self.parameters,
+                "restart": self.restart,
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Network":
+        found = load_arrays(
+            path, "network", ["sizes", "cells", "activation", "parameters", "restart"]
+        )
+        try:
+            inputs, outputs = (int(n) for n in found["sizes"])
+            cells = tuple((int(o), int(s)) for o, s in found["cells"])
+            architecture = Architecture(inputs, cells, outputs)
+            factor, leak = (float(v) for v in found["activation"])
+            network = cls(architecture, factor, leak, found["parameters"], found["restart"])
+            expected = (len(network.restart), architecture.size)
+            if network.parameters.shape != expected or network.parameters.dtype != np.float32:
+                raise ValueError(f"parameters are {network.parameters.shape}, not {expected}")
+        except (TypeError, ValueError) as e:
+            raise ArtifactError(f"{path}: not a valid network: {e}") from e
+        return network
