@@ -1,0 +1,104 @@
+"""`Recipe`: everything that one training step depends on, apart from the data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bonsai.network import Architecture
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam, Kingma and Ba 2015
+UNIT = 8  # sequences that a minibatch draws together
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """The sparse regulariser of a tensor of n elements, with strength i_T given step by step:
+
+    R(w) = 1/n sum( i_T (tanh((|w|-t) s) - tanh(-t s)) + i_L1 |w| )
+
+    threshold: t; steepness: s; l1: i_L1; biases: whether biases have it too (weights always do)
+
+    Source: Casey Primozic, "Growing Bonsai Networks with RNNs", 2023.
+    """
+
+    threshold: float
+    steepness: float
+    l1: float
+    biases: bool
+
+    @property
+    def floor(self) -> float:
+        return float(np.tanh(-self.threshold * self.steepness))
+
+    def share(self, architecture: Architecture) -> np.ndarray:
+        """(P,) float32: 1/n of the tensor that a parameter is in, 0 where not regularised."""
+        share = np.zeros(architecture.size, np.float32)
+        for kind, index in architecture.tensors():
+            if index.size and (kind == "weight" or (kind == "bias" and self.biases)):
+                share[index] = 1 / index.size
+        return share
+
+    def penalty(self, parameters: np.ndarray, share: np.ndarray, strength: float) -> np.ndarray:
+        """R summed over all tensors: (R, P) and (P,) to (R,)."""
+        size = np.abs(parameters)
+        bent = np.tanh((size - self.threshold) * self.steepness) - self.floor
+        return ((strength * bent + self.l1 * size) * share).sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """restarts: R; batch: sequences a step, a multiple of 8; length: T; seed: of minibatches
+
+    rate, strength: (steps,) float64, Adam's rate and the regulariser's i_T at each step
+    factor, leak: of the activation
+    """
+
+    architecture: Architecture
+    restarts: int
+    batch: int
+    length: int
+    seed: int
+    rate: np.ndarray
+    strength: np.ndarray
+    factor: float
+    leak: float
+    regularizer: Regularizer
+
+    @property
+    def steps(self) -> int:
+        return len(self.rate)
+
+    @property
+    def table(self) -> np.ndarray:
+        """(steps, 4) float32: rate, strength, and the bias corrections of Adam's two means."""
+        n = np.arange(1, self.steps + 1)
+        columns = [self.rate, self.strength, 1 / (1 - BETA1**n), 1 / (1 - BETA2**n)]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def minibatch(self, step: int, units: int) -> np.ndarray:
+        """(batch,) int64: rows of the minibatch of this step, out of `units` times 8 rows.
+
+        Units of 8 rows are drawn by an integer hash, so that a kernel draws the same ones.
+        Source: Chris Wellons, "Prospecting for hash functions", 2018.
+        """
+        count = self.batch // UNIT
+        h = (self.seed + step * count + np.arange(count, dtype=np.uint64)) & 0xFFFFFFFF
+        h = h.astype(np.uint32)
+        h ^= h >> 16
+        h *= np.uint32(0x7FEB352D)
+        h ^= h >> 15
+        h *= np.uint32(0x846CA68B)
+        h ^= h >> 16
+        drawn = (h % np.uint32(units)).astype(np.int64)
+        return (drawn[:, None] * UNIT + np.arange(UNIT)).reshape(-1)
+
+
+def schedule(knots: Sequence[Sequence[float]], steps: int) -> np.ndarray:
+    """(steps,) values, linear between knots (share of all steps from 0 to 1, value).
+
+    >>> schedule([[0, 1.0], [0.5, 1.0], [1, 0.0]], 5).tolist()
+    [1.0, 1.0, 1.0, 0.5, 0.0]
+    """
+    shares, values = zip(*knots, strict=True)
+    return np.interp(np.linspace(0, 1, steps), shares, values)

@@ -1,0 +1,70 @@
+// The activation of bonsai/activation.py and its derivative, branch-free on vectors.
+// With t = |x| there are three cases; signs are moved by bit operations, because in the CPU driver
+// fabs, select and copysign are calls of ten times the cost.
+
+#if LANES == 8
+typedef float8 vec;
+typedef int8 ivec;
+#define AS_IVEC as_int8
+#define AS_VEC as_float8
+#elif LANES == 1
+typedef float vec;
+typedef int ivec;
+#define AS_IVEC as_int
+#define AS_VEC as_float
+#endif
+
+#if LANES == 1
+#define MASK(c) (-(ivec)(c)) // scalar comparisons give 1, vector ones -1
+#else
+#define MASK(c) (c)
+#endif
+
+#define SIGN ((ivec)(int)0x80000000)
+
+inline vec absolute(vec x) { return AS_VEC(AS_IVEC(x) & ~SIGN); }
+
+inline vec pick(ivec mask, vec yes, vec no) {
+    return AS_VEC((mask & AS_IVEC(yes)) | (~mask & AS_IVEC(no)));
+}
+
+inline float lane_sum(vec v) {
+#if LANES == 8
+    float4 h = v.lo + v.hi;
+    float2 q = h.lo + h.hi;
+    return q.x + q.y;
+#else
+    return v;
+#endif
+}
+
+inline vec ameo(vec x, float factor, float leak) {
+    const vec t = absolute(x);
+    const vec u = t * 0.5f - 0.5f;
+    const ivec far = MASK(t > 2.0f);
+    const vec v = u - AS_VEC(far & AS_IVEC((vec)1.0f));
+    const vec w = v * v;
+    const vec smooth = AS_VEC(AS_IVEC(16.0f * (w * w) - 1.0f) ^ (far & SIGN));
+    const vec linear = absolute(t - 1.0f) - 1.0f;
+    const vec inside = factor * linear + (1.0f - factor) * smooth;
+    const vec y = pick(MASK(t > 3.0f), 1.0f + leak * (t - 3.0f), inside);
+    return AS_VEC(AS_IVEC(y) ^ (AS_IVEC(x) & SIGN));
+}
+
+// Activation and derivative together: they share all but a few operations.
+inline vec ameo_with_derivative(vec x, float factor, float leak, vec *derivative) {
+    const vec t = absolute(x);
+    const vec u = t * 0.5f - 0.5f;
+    const ivec far = MASK(t > 2.0f);
+    const ivec tail = MASK(t > 3.0f);
+    const vec v = u - AS_VEC(far & AS_IVEC((vec)1.0f));
+    const vec w = v * v;
+    const vec smooth = AS_VEC(AS_IVEC(16.0f * (w * w) - 1.0f) ^ (far & SIGN));
+    const vec past = t - 1.0f;
+    const vec inside = factor * (absolute(past) - 1.0f) + (1.0f - factor) * smooth;
+    const vec y = pick(tail, 1.0f + leak * (t - 3.0f), inside);
+    const vec cubic = AS_VEC(AS_IVEC(32.0f * (v * w)) ^ (far & SIGN));
+    const vec slope = AS_VEC(AS_IVEC((vec)factor) | (AS_IVEC(past) & SIGN));
+    *derivative = pick(tail, (vec)leak, slope + (1.0f - factor) * cubic);
+    return AS_VEC(AS_IVEC(y) ^ (AS_IVEC(x) & SIGN));
+}

@@ -1,0 +1,193 @@
+"""Training steps of R restarts at once as two hand-written kernels, `kernels/step.cl`.
+
+`gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam.
+Data, parameters and schedules stay on the device; tinygrad's `TinyJit` replays many steps a call.
+
+Scratch memory is ITEMS (T Z + T D + P) vectors of 4 LANES bytes, with Z = sum(n+S) + O and
+D = sum(O+S) + Y over the cells: 0.6 MB for 32 restarts of (12, 6), T = 24, on a CPU.
+"""
+
+import numpy as np
+from tinygrad import Tensor, TinyJit
+
+from bonsai.network import Architecture
+from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
+from kernels.device import open_device
+from kernels.program import launch, source
+
+STEPS_A_CALL = 25
+
+
+def cell_constants(architecture: Architecture) -> dict[str, object]:
+    """Sizes and offsets of `kernels/step.cl` and `kernels/evaluate.cl` as compile-time constants."""
+    a = architecture
+    z = d = c = 0
+    cells = []
+    width = a.inputs
+    for k, (o, s) in enumerate(a.cells):
+        w, b, s0 = (a.block(kind, k).offset for kind in ("weight", "bias", "initial"))
+        cells.append((width, o, s, w, b, s0, z, z + width + s, d, c, int(k == 0)))
+        z, d, c, width = z + width + s, d + o + s, c + s, o
+    return {
+        "INPUTS": a.inputs,
+        "OUTPUTS": a.outputs,
+        "PARAMETERS": a.size,
+        "RECORD_Z": z + width,
+        "RECORD_D": d + a.outputs,
+        "HEAD_N": width,
+        "HEAD_Z": z,
+        "HEAD_D": d,
+        "HEAD_W": a.block("weight", -1).offset,
+        "HEAD_B": a.block("bias", -1).offset,
+        "CARRY": max(c, 1),
+        "BACK": max(o for o, _ in a.cells),
+        "CELLS(F)": " ".join(f"F({', '.join(map(str, cell[:9]))})" for cell in cells),
+        "CELLS_REVERSED(F)": " ".join(f"F({', '.join(map(str, cell))})" for cell in cells[::-1]),
+    }
+
+
+def interleaved(values: np.ndarray, lanes: int) -> np.ndarray:
+    """(N, T, C) to (N / lanes, T, C, lanes) float32, flat, and never empty."""
+    n, t, c = values.shape
+    if values.size == 0:
+        return np.zeros(lanes, np.float32)
+    grouped = values.reshape(n // lanes, lanes, t, c).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(grouped, np.float32).reshape(-1)
+
+
+class FusedTraining:
+    """Training in progress. `state` and `resume` are exact: what is resumed ends in the same bytes.
+
+    inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not trained; N a multiple of 8
+    parameters: (R, P) to start from
+    """
+
+    def __init__(
+        self, recipe: Recipe, inputs: np.ndarray, targets: np.ndarray, parameters: np.ndarray
+    ) -> None:
+        device = open_device()
+        self.recipe = recipe
+        a, r = recipe.architecture, recipe.restarts
+        groups = recipe.batch // device.lanes
+        # By shape alone, not by the number of cores, so that every CPU sums in the same order.
+        chunks = min(max(1, 16 // r), groups) if device.is_cpu else groups
+        constants = cell_constants(a) | {
+            "LANES": device.lanes,
+            "UNIT": UNIT // device.lanes,
+            "RESTARTS": r,
+            "CHUNKS": chunks,
+            "ITEMS": r * chunks,
+            "GROUPS": groups,
+            "POOL": f"{len(inputs) // UNIT}u",
+            "STEPS": recipe.length,
+            "SEED": f"{recipe.seed % 2**32}u",
+            "SCALE": _float(1 / (recipe.batch * recipe.length * a.outputs)),
+            "FACTOR": _float(recipe.factor),
+            "LEAK": _float(recipe.leak),
+            "THRESHOLD": _float(recipe.regularizer.threshold),
+            "STEEPNESS": _float(recipe.regularizer.steepness),
+            "FLOOR": _float(recipe.regularizer.floor),
+            "L1": _float(recipe.regularizer.l1),
+            "SCHEDULE": recipe.table.shape[1],
+            "BETA1": _float(BETA1),
+            "BETA2": _float(BETA2),
+            "EPSILON": _float(EPSILON),
+        }
+        self._text = source(constants, "ameo.cl", "step.cl")
+        self._work = (-(-r * chunks // device.group), device.group)
+        self._rows = (-(-r // device.group), device.group)
+
+        slots = int(str(constants["RECORD_Z"])) * (recipe.length + 1) + a.size
+        slots += int(str(constants["RECORD_D"])) * recipe.length
+        self._scratch = Tensor.zeros(r * chunks * slots * device.lanes).contiguous().realize()
+        self._partial = Tensor.zeros(r * chunks * (a.size + 1)).contiguous().realize()
+        self._inputs = Tensor(interleaved(inputs, device.lanes)).realize()
+        self._targets = Tensor(interleaved(targets, device.lanes)).realize()
+        self._share = Tensor(recipe.regularizer.share(a)).realize()
+        self._table = Tensor(recipe.table).realize()
+        self._many, self._one = TinyJit(self._advance), TinyJit(self._advance)
+        self.resume(
+            {
+                "step": np.zeros(r, np.int32),
+                "parameters": parameters.astype(np.float32),
+                "mean": np.zeros((r, a.size), np.float32),
+                "square": np.zeros((r, a.size), np.float32),
+                "history": np.zeros((recipe.steps, r, 2), np.float32),
+            }
+        )
+
+    def resume(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned."""
+        self._step = Tensor(state["step"]).realize()
+        self._parameters = Tensor(state["parameters"]).realize()
+        self._mean = Tensor(state["mean"]).realize()
+        self._square = Tensor(state["square"]).realize()
+        self._history = Tensor(state["history"]).realize()
+        self._many, self._one = TinyJit(self._advance), TinyJit(self._advance)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """step (R,), parameters, mean and square (R, P), history (steps, R, 2) of loss, penalty."""
+        return {
+            "step": self._step.numpy(),
+            "parameters": self._parameters.numpy(),
+            "mean": self._mean.numpy(),
+            "square": self._square.numpy(),
+            "history": self._history.numpy(),
+        }
+
+    def advance(self, steps: int) -> None:
+        """Take this many training steps, with all restarts."""
+        for _ in range(steps // STEPS_A_CALL):
+            self._many(STEPS_A_CALL)
+        for _ in range(steps % STEPS_A_CALL):
+            self._one(1)
+
+    def gradient(self) -> tuple[np.ndarray, np.ndarray]:
+        """Loss (R,) and its gradient (R, P), without the regulariser, on this step's minibatch."""
+        a, r = self.recipe.architecture, self.recipe.restarts
+        partial = self._gradient()[0].numpy().reshape(r, -1, a.size + 1).sum(axis=1)
+        return partial[:, -1], partial[:, :-1]
+
+    def _gradient(self) -> list[Tensor]:
+        return launch(
+            self._text,
+            "gradient",
+            2,
+            *self._work,
+            self._partial,
+            self._scratch,
+            self._parameters,
+            self._inputs,
+            self._targets,
+            self._step,
+        )
+
+    def _advance(self, steps: int) -> Tensor:
+        for _ in range(steps):
+            self._partial, self._scratch, *_ = self._gradient()
+            (
+                self._parameters,
+                self._mean,
+                self._square,
+                self._step,
+                self._history,
+                *_,
+            ) = launch(
+                self._text,
+                "update",
+                5,
+                *self._rows,
+                self._parameters,
+                self._mean,
+                self._square,
+                self._step,
+                self._history,
+                self._partial,
+                self._share,
+                self._table,
+            )
+        return self._step.realize()
+
+
+def _float(value: float) -> str:
+    return f"{np.float32(value)!r}f".replace("np.float32(", "").replace(")", "")

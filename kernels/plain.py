@@ -1,0 +1,136 @@
+"""The same training as `kernels/fused.py` in plain tinygrad operations and its autograd.
+
+Slow (unrolled over time, many small kernels), but it runs on every tinygrad device and shares
+nothing with the hand-written kernels: `device.kernel=reference`. It uses the device that the
+environment variable DEV names, or else OpenCL.
+"""
+
+import os
+
+import numpy as np
+from tinygrad import Context, Tensor, TinyJit
+from tinygrad.nn.optim import Adam
+
+from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
+from kernels.device import open_device
+
+
+def ameo(x: Tensor, factor: float, leak: float) -> Tensor:
+    """The activation of `bonsai.activation`, from its formula as published."""
+    u = x / 2 - 0.5
+    linear = (x <= -1).where(x + 2, (x <= 1).where(-x, x - 2))
+    r = (u <= -1.5).where(
+        8 * (u + 2) ** 4,
+        (u <= -0.5).where(
+            1 - 8 * (u + 1) ** 4, (u <= 0.5).where(8 * u**4, 1 - 8 * (u - 1) ** 4)
+        ),
+    )
+    inside = factor * linear + (1 - factor) * (2 * r - 1)
+    return (x <= -3).where(-1 + leak * (x + 3), (x > 3).where(1 + leak * (x - 3), inside))
+
+
+class PlainTraining:
+    """As `kernels.fused.FusedTraining`: the same arguments, methods and state."""
+
+    def __init__(
+        self, recipe: Recipe, inputs: np.ndarray, targets: np.ndarray, parameters: np.ndarray
+    ) -> None:
+        if "DEV" not in os.environ:
+            open_device()
+        self.recipe = recipe
+        self._units = len(inputs) // UNIT
+        self._inputs, self._targets = inputs.astype(np.float32), targets.astype(np.float32)
+        self._share = Tensor(recipe.regularizer.share(recipe.architecture))
+        r = recipe.restarts
+        self.resume(
+            {
+                "step": np.zeros(r, np.int32),
+                "parameters": parameters.astype(np.float32),
+                "mean": np.zeros_like(parameters, np.float32),
+                "square": np.zeros_like(parameters, np.float32),
+                "history": np.zeros((recipe.steps, r, 2), np.float32),
+            }
+        )
+
+    def resume(self, state: dict[str, np.ndarray]) -> None:
+        self._step = int(state["step"][0])
+        self._history = state["history"].copy()
+        self._parameters = Tensor(state["parameters"]).realize()
+        self._adam = Adam([self._parameters], lr=0.0, b1=BETA1, b2=BETA2, eps=EPSILON)
+        self._adam.m[0].assign(Tensor(state["mean"])).realize()
+        self._adam.v[0].assign(Tensor(state["square"])).realize()
+        self._adam.b1_t.assign(Tensor([BETA1**self._step])).realize()
+        self._adam.b2_t.assign(Tensor([BETA2**self._step])).realize()
+        self._jitted = TinyJit(self._advance)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {
+            "step": np.full(self.recipe.restarts, self._step, np.int32),
+            "parameters": self._parameters.numpy(),
+            "mean": self._adam.m[0].numpy(),
+            "square": self._adam.v[0].numpy(),
+            "history": self._history.copy(),
+        }
+
+    def advance(self, steps: int) -> None:
+        for _ in range(steps):
+            rows = self.recipe.minibatch(self._step, self._units)
+            rate, strength = (float(v) for v in self.recipe.table[self._step, :2])
+            self._adam.lr.assign(Tensor([rate])).realize()
+            with Context(TRAINING=1):
+                loss, penalty = self._jitted(
+                    Tensor(self._inputs[rows]).realize(),
+                    Tensor(self._targets[rows]).realize(),
+                    Tensor([strength]).realize(),
+                )
+            self._history[self._step, :, 0] = loss.numpy()
+            self._history[self._step, :, 1] = penalty.numpy()
+            self._step += 1
+
+    def gradient(self) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.recipe.minibatch(self._step, self._units)
+        loss = self._loss(Tensor(self._inputs[rows]), Tensor(self._targets[rows]))
+        gradient = loss.sum().gradient(self._parameters)[0]
+        return loss.numpy(), gradient.numpy()
+
+    def _advance(self, x: Tensor, target: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+        self._adam.zero_grad()
+        loss, penalty = self._loss(x, target), self._penalty(strength)
+        (loss.sum() + penalty.sum()).backward()
+        self._adam.step()
+        return loss.realize(), penalty.realize()
+
+    def _tensor(self, kind: str, cell: int) -> Tensor:
+        """(R, 1, *shape) or, for a matrix, (R, *shape)."""
+        block = self.recipe.architecture.block(kind, cell)
+        shape = block.shape if kind == "weight" else (1, *block.shape)
+        return self._parameters[:, block.slice].reshape(-1, *shape)
+
+    def _loss(self, x: Tensor, target: Tensor) -> Tensor:
+        """x: (B, T, I), target: (B, T, O); returns (R,), the mean squared hinge."""
+        a, r, batch = self.recipe.architecture, self.recipe.restarts, len(target)
+        states = [
+            self._tensor("initial", k).expand(r, batch, s) if s else None
+            for k, (_, s) in enumerate(a.cells)
+        ]
+        total = Tensor.zeros(r)
+        for t in range(self.recipe.length):
+            h = x[:, t].unsqueeze(0).expand(r, batch, a.inputs) if a.inputs else None
+            for k, (o, s) in enumerate(a.cells):
+                parts = [part for part in (h, states[k]) if part is not None]
+                z = parts[0].cat(*parts[1:], dim=2)  # (R, B, n+S)
+                pre = z @ self._tensor("weight", k) + self._tensor("bias", k)
+                value = ameo(pre, self.recipe.factor, self.recipe.leak)
+                h, states[k] = value[:, :, :o], value[:, :, o:] if s else None
+            assert h is not None
+            y = h @ self._tensor("weight", -1) + self._tensor("bias", -1)
+            hinge = (target[:, t] * target[:, t] - y * target[:, t]).relu()
+            total = total + (hinge * hinge).sum(axis=(1, 2))
+        return total / target.numel()
+
+    def _penalty(self, strength: Tensor) -> Tensor:
+        """(R,)"""
+        g = self.recipe.regularizer
+        size = self._parameters.abs()
+        bent = ((size - g.threshold) * g.steepness).tanh() - g.floor
+        return ((strength * bent + g.l1 * size) * self._share).sum(axis=1)
