@@ -1,0 +1,219 @@
+"""Charts of training, clipping and quantisation, as SVG with the same bytes on every run.
+
+A thin line is a restart; the strong one is the restart whose graph became the plant's result.
+Importing matplotlib takes half a second, so that only the stages that draw import this module.
+"""
+
+import io
+from collections.abc import Callable
+
+import matplotlib.style
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from bonsai.draw import INK, NEGATIVE, POSITIVE, fraction, number, themed
+
+SHOWN = "#1b9e8a"  # the restart that became the result
+POINTS = 160  # of a restart's line; a longer history is thinned out to every n-th row
+LOOK = {
+    "svg.hashsalt": "bonsai",
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same widths everywhere
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.13,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+
+
+def training_chart(history: pa.Table, shown: int) -> str:
+    """Loss, penalty, accuracy and live weights over the steps, a line a restart.
+
+    history: columns restart, step, loss, penalty, accuracy, live (the last two null between
+    validations); shown: the number of the restart to stress
+    """
+    columns = {name: _floats(history, name) for name in ("loss", "penalty", "accuracy", "live")}
+    restart, step = (history[name].to_numpy() for name in ("restart", "step"))
+
+    def draw(axes: np.ndarray) -> None:
+        titles = {
+            "loss": "Loss",
+            "penalty": "Sparsity penalty",
+            "accuracy": "Validation sequences right at every step",
+            "live": "Weights left above the clip level",
+        }
+        for ax, (name, values) in zip(axes.flat, columns.items(), strict=True):
+            ax.set_title(titles[name])
+            known = np.isfinite(values)
+            for r in [*np.unique(restart[restart != shown]), shown]:
+                rows = np.flatnonzero((restart == r) & known)
+                rows = rows[:: max(len(rows) // POINTS, 1)]
+                strong = {"color": SHOWN, "lw": 1.8} if r == shown else {"color": INK, "lw": 0.5}
+                alpha = 1.0 if r == shown else 0.28
+                ax.plot(step[rows], values[rows], alpha=alpha, **strong)
+            ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            ax.set_xlim(0, max(step.max(initial=0), 1))
+            if name in ("loss", "penalty"):
+                _log_scale(ax, values[known])
+        columns_on = axes.flat
+        columns_on[2].set_ylim(-0.03, 1.03)
+        columns_on[2].yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0%}"))
+        columns_on[3].set_ylim(bottom=0)
+        columns_on[3].yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        for ax in axes[1]:
+            ax.set_xlabel("step")
+        axes[0, 0].plot([], [], color=SHOWN, lw=1.8, label=f"restart {shown}, the result")
+        if (restart != shown).any():
+            axes[0, 0].plot([], [], color=INK, lw=0.7, alpha=0.5, label="the other restarts")
+        axes[0, 0].figure.legend(loc="outside upper left", ncols=2)
+
+    return _svg(draw, 2, 2, (7.0, 4.6), "Training: loss, penalty, accuracy and live weights")
+
+
+def clip_chart(clip: pa.Table, shown: int) -> str:
+    """How many restarts stay exact, and what is left of the shown one, as the threshold rises.
+
+    clip: columns restart, kind (weight | bias), threshold, live, exact
+    """
+    restart, kind, threshold, live, exact = (
+        clip[name].to_numpy(zero_copy_only=False)
+        for name in ("restart", "kind", "threshold", "live", "exact")
+    )
+
+    def draw(axes: np.ndarray) -> None:
+        counts, left = axes.flat
+        counts.set_title("Restarts still exact")
+        left.set_title(f"Parameters left in restart {shown}")
+        for name, color in (("weight", POSITIVE), ("bias", NEGATIVE)):
+            of_kind = kind == name
+            levels = np.unique(threshold[of_kind])
+            if not levels.size:
+                continue
+            number_exact = [
+                len(np.unique(restart[of_kind & exact & (threshold == level)])) for level in levels
+            ]
+            plural = {"weight": "weights", "bias": "biases"}[name]
+            counts.plot(levels, number_exact, color=color, lw=1.6, label=plural)
+            mine = np.flatnonzero(of_kind & (restart == shown))
+            mine = mine[np.argsort(threshold[mine], kind="stable")]
+            left.plot(threshold[mine], live[mine], color=color, lw=0.9, alpha=0.6)
+            for right, style in ((True, {"mfc": color}), (False, {"mfc": "none"})):
+                at = mine[exact[mine] == right]
+                left.plot(threshold[at], live[at], "o", ms=3, mec=color, mew=0.7, **style)
+        counts.legend(loc="upper right")
+        left.plot([], [], "o", ms=3.5, mfc=INK, mec=INK, label="exact")
+        left.plot([], [], "o", ms=3.5, mfc="none", mec=INK, mew=0.7, label="wrong")
+        left.legend(loc="upper right")
+        for ax in axes.flat:
+            ax.set_xlabel("clip threshold")
+            ax.set_ylim(bottom=0)
+            ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+    return _svg(draw, 1, 2, (5.6, 2.6), "Clipping: exact restarts by threshold")
+
+
+def quantize_chart(quantize: pa.Table, shown: int, grid: dict[str, float]) -> str:
+    """How many restarts have an exact setting on each grid, and the settings of the shown one.
+
+    quantize: columns restart, weight_step, bias_step, initial_step, exact
+    grid: the steps of the result: weight, bias, initial
+    """
+    restart, exact = (
+        quantize[name].to_numpy(zero_copy_only=False) for name in ("restart", "exact")
+    )
+    steps = {
+        name: quantize[f"{name}_step"].to_numpy().astype(float)
+        for name in ("weight", "bias", "initial")
+    }
+    levels = np.unique(np.concatenate([v[np.isfinite(v)] for v in steps.values()]))[::-1]
+
+    def draw(axes: np.ndarray) -> None:
+        counts, settings = axes.flat
+        counts.set_title("Restarts exact by grid step")
+        colors = {"weight": POSITIVE, "bias": NEGATIVE, "initial": INK}
+        plurals = {"weight": "weights", "bias": "biases", "initial": "initials"}
+        for offset, (name, color) in zip((-0.26, 0, 0.26), colors.items(), strict=True):
+            heights = [len(np.unique(restart[exact & (steps[name] == level)])) for level in levels]
+            at = np.arange(len(levels)) + offset
+            alpha = 0.55 if name == "initial" else 0.9
+            counts.bar(at, heights, 0.24, color=color, alpha=alpha, label=plurals[name], lw=0)
+        counts.legend(
+            loc="upper left", ncols=3, columnspacing=0.8, handlelength=0.8, handletextpad=0.4
+        )
+        counts.set_ylim(0, max(len(np.unique(restart)), 1) * 1.28)
+        counts.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        counts.set_xlabel("grid step")
+
+        settings.set_title(f"Settings of restart {shown}")
+        mine = restart == shown
+        for i, w in enumerate(levels):
+            for j, b in enumerate(levels):
+                here = mine & (steps["weight"] == w) & (steps["bias"] == b)
+                if here.any():
+                    fill = SHOWN if exact[here].any() else "none"
+                    edge = SHOWN if exact[here].any() else INK
+                    settings.plot(i, j, "o", ms=5, mfc=fill, mec=edge, mew=0.7)
+        for w in np.flatnonzero(np.isclose(levels, grid["weight"], rtol=1e-6)):
+            for b in np.flatnonzero(np.isclose(levels, grid["bias"], rtol=1e-6)):
+                settings.plot(w, b, "s", ms=11, mfc="none", mec=POSITIVE, mew=1.5, label="result")
+        settings.plot([], [], "o", ms=5, mfc=SHOWN, mec=SHOWN, label="exact")
+        settings.plot([], [], "o", ms=5, mfc="none", mec=INK, mew=0.7, label="wrong")
+        settings.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        settings.set_xlabel("grid step of weights")
+        settings.set_ylabel("of biases")
+        settings.set_ylim(-0.6, len(levels) - 0.4)
+        settings.set_yticks(range(len(levels)), [fraction(v) for v in levels])
+        for ax in axes.flat:
+            ax.set_xlim(-0.6, len(levels) - 0.4)
+            ax.set_xticks(range(len(levels)), [fraction(v) for v in levels])
+
+    return _svg(draw, 1, 2, (5.6, 2.6), "Quantisation: exact restarts by grid step")
+
+
+def _svg(
+    draw: Callable[[np.ndarray], None],
+    rows: int,
+    columns: int,
+    inches: tuple[float, float],
+    label: str,
+) -> str:
+    """Run `draw` on an array of axes (rows, columns), and return the figure as a themed SVG."""
+    text = io.StringIO()
+    with matplotlib.style.context(["default", LOOK]):
+        figure = Figure(figsize=inches, layout=ConstrainedLayoutEngine(hspace=0.08, wspace=0.06))
+        draw(figure.subplots(rows, columns, squeeze=False))
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    return themed(text.getvalue(), label).replace("'DejaVu Sans'", "'DejaVu Sans',sans-serif")
+
+
+def _floats(table: pa.Table, name: str) -> np.ndarray:
+    """A column as float64, nulls as NaN."""
+    return table[name].cast(pa.float64()).to_numpy()
+
+
+def _log_scale(ax: Axes, values: np.ndarray) -> None:
+    """A log scale with plain numbers; values of 0 are left out. All 0, it stays linear."""
+    positive = values[values > 0]
+    if positive.size:
+        narrow = positive.max() < 100 * positive.min()
+        ax.set_yscale("log", nonpositive="mask")
+        ax.yaxis.set_major_locator(LogLocator(10, (1, 2, 5) if narrow else (1,), numticks=6))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
+        ax.yaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,308 @@
+"""The report of a garden: one page, one Markdown table, and the same figures as JSON.
+
+Every number comes from the artifacts of the plants; nothing is computed here but sums of seconds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from bonsai.artifact import ArtifactError, load_json
+from bonsai.draw import NEGATIVE, POSITIVE, fraction, inlined, number
+from bonsai.machine import Machine
+from bonsai.network import Network
+from bonsai.result import Result
+
+PICTURES = ("machine", "graph", "dense", "curves", "clip", "quantize")
+COLUMNS = (
+    "plant",
+    "weights + biases (states)",
+    "published",
+    "holds",
+    "published holds",
+    "certificate",
+    "margin",
+    "restarts: all / exact / proven",
+    "seconds: training / all",
+)
+SHOWN_STEPS = 64  # of a counterexample's word; the whole word is in garden.json
+
+
+@dataclass(frozen=True)
+class Plant:
+    """All that the report says about one plant.
+
+    result: the network and its proof; published: weights, biases, states and `holds` of the graph
+    to compare with, each or all None; restarts, exact_restarts: of training; machine: its task;
+    dense: non-zero weights and biases of the same restart before pruning;
+    seconds: what each stage took; pictures: SVG by name (PICTURES)
+    """
+
+    name: str
+    task: str
+    result: Result
+    published: Mapping[str, Any]
+    restarts: int
+    exact_restarts: int
+    machine: Machine
+    dense: tuple[int, int]
+    seconds: Mapping[str, float]
+    pictures: Mapping[str, str]
+
+
+def load_plant(folder: Path, name: str, task: str, published: Mapping[str, Any]) -> Plant:
+    """Read the plant's folder. Raises ArtifactError naming the file that is missing or broken."""
+    result = Result.load(folder / "proof.json")
+    runs = Network.load(folder / "runs.npz")
+    row = runs.parameters[result.row_in(runs, folder / "runs.npz")]
+    masks = [runs.architecture.mask(kind) for kind in ("weight", "bias")]
+    weights, biases = (int(np.count_nonzero(row[mask])) for mask in masks)
+    train = _fields(folder / "train.json", "restarts", "exact_restarts")
+    seconds = {
+        path.stem: float(_fields(path, "seconds")["seconds"])
+        for path in sorted((folder / "seconds").glob("*.json"))
+    }
+    if "train" not in seconds:
+        raise ArtifactError(f"{folder / 'seconds/train.json'}: no such file; `dvc repro` makes it")
+    return Plant(
+        name=name,
+        task=task,
+        result=result,
+        published={k: published.get(k) for k in ("weights", "biases", "states", "holds")},
+        restarts=train["restarts"],
+        exact_restarts=train["exact_restarts"],
+        machine=Machine.load(folder / "machine.parquet"),
+        dense=(weights, biases),
+        seconds=seconds,
+        pictures={picture: _text(folder / f"{picture}.svg") for picture in PICTURES},
+    )
+
+
+def garden(plants: Sequence[Plant]) -> dict[str, Any]:
+    """What `garden.json` holds."""
+    entries = []
+    for plant in plants:
+        found = asdict(plant.result)
+        kept = ("proven", "certificate", "certificate_states", "margin", "counterexample")
+        sizes = ("neurons", "weights", "biases", "states", "grid")
+        entries.append(
+            {
+                "plant": plant.name,
+                "task": plant.task,
+                **{name: found[name] for name in (*kept, *sizes)},
+                "restarts": plant.restarts,
+                "exact_restarts": plant.exact_restarts,
+                "proven_restarts": plant.result.proven_restarts,
+                "program_lines": None,
+                "train_seconds": plant.seconds["train"],
+                "total_seconds": _total(plant),
+                "published": dict(plant.published),
+            }
+        )
+    return {"plants": entries}
+
+
+def metrics(plants: Sequence[Plant]) -> dict[str, Any]:
+    """The figures for `dvc metrics show`, without times: the same on every run."""
+    names = ("proven", "weights", "biases", "neurons", "margin")
+    return {plant.name: {n: getattr(plant.result, n) for n in names} for plant in plants}
+
+
+def row(plant: Plant) -> list[str]:
+    """The plant's cells of the table, in the order of COLUMNS."""
+    result, published = plant.result, plant.published
+    certificate = "none"
+    if result.certificate is not None:
+        certificate = _count(result.certificate_states or 0, result.certificate)
+    return [
+        plant.name,
+        _size(result.weights, result.biases, result.states),
+        _size(published["weights"], published["biases"], published["states"]),
+        _holds(result),
+        published["holds"] or "—",
+        certificate,
+        "—" if result.margin is None else number(result.margin),
+        f"{plant.restarts} / {plant.exact_restarts} / {result.proven_restarts}",
+        f"{plant.seconds['train']:.1f} / {_total(plant):.1f}",
+    ]
+
+
+def summary(plants: Sequence[Plant]) -> str:
+    proven = sum(p.result.proven for p in plants)
+    return f"{proven} of {len(plants)} proven for every input sequence of every length."
+
+
+def markdown(plants: Sequence[Plant]) -> str:
+    """The table as Markdown: one row a plant."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *(row(plant) for plant in plants)]
+    table = ["| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines]
+    return "\n".join(["# Garden", "", summary(plants), "", *table]) + "\n"
+
+
+def page(plants: Sequence[Plant]) -> str:
+    """The self-contained HTML page: nothing in it asks for another file."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [
+        {
+            "plant": plant,
+            "result": plant.result,
+            "row": row(plant),
+            "verdict": verdict(plant),
+            "facts": facts(plant),
+            # The SVGs come from our own stages, which escape every name.
+            "pictures": {
+                name: Markup(inlined(svg, f"p{i}-{name}-")) for name, svg in plant.pictures.items()
+            },
+        }
+        for i, plant in enumerate(plants)
+    ]
+    return environment.get_template("report.html").render(
+        columns=COLUMNS,
+        sections=sections,
+        summary=summary(plants),
+        positive=POSITIVE,
+        negative=NEGATIVE,
+    )
+
+
+def verdict(plant: Plant) -> list[str]:
+    """What is proven, or what is wrong, in plain sentences."""
+    result = plant.result
+    said = []
+    if result.proven:
+        said.append("Proven: right for every input sequence of every length.")
+        count, margin = result.certificate_states or 0, number(result.margin or 0)
+        if result.certificate == "points":
+            what = (
+                f"Whatever it reads, the network is always in one of {count} states"
+                if count != 1
+                else "Whatever it reads, the network always stays in one state"
+            )
+        else:
+            what = (
+                f"Whatever it reads, the network's state always lies in one of {count} boxes, "
+                "and every step leads from a box into a box"
+            )
+        said.append(
+            f"{what}; in each of them every output has the right sign and is at least {margin} "
+            "away from zero."
+        )
+        arithmetic = {
+            "exact": "All arithmetic on the way is exact, so that precision and order of "
+            "evaluation do not matter.",
+            "float32": "This speaks of float32 arithmetic in the graph's order of evaluation.",
+            "any float32": "This holds for float32 arithmetic in any order of evaluation.",
+        }
+        said.append(arithmetic.get(result.arithmetic or "", f"Arithmetic: {result.arithmetic}."))
+    elif result.counterexample is not None:
+        found = result.counterexample
+        step = found["step"]
+        shortest = ", and on no shorter one" if found["shortest"] else ""
+        said.append(
+            f"Not proven: the graph is wrong at step {step} (counting from 0) of the input "
+            f"sequence {_word(found['word'], plant.machine.inputs)}{shortest}."
+        )
+    else:
+        said.append(
+            "Not proven: no input sequence was found on which it is wrong, and no certificate "
+            f"either: {(result.reason or 'no reason given').rstrip('.')}."
+        )
+    if result.backed_off:
+        said.append("Coarser grids than this were right on the samples, but could not be proven.")
+    return said
+
+
+def facts(plant: Plant) -> list[tuple[str, str]]:
+    """Names and values of the smaller figures."""
+    result, machine = plant.result, plant.machine
+    grid = [f"{name} {fraction(v)}" for name, v in result.grid.items() if v is not None]
+    before = " + ".join(str(n) for n in plant.dense)
+    return [
+        (
+            "task",
+            f"{plant.task}: {_count(len(machine.states), 'states')}, "
+            f"{_count(len(machine.inputs), 'input bits')}, "
+            f"{_count(len(machine.outputs), 'output bits')}",
+        ),
+        ("grid steps", ", ".join(grid)),
+        (
+            "weights + biases",
+            f"{before} trained, {result.weights} + {result.biases} after pruning",
+        ),
+        ("neurons and states", f"{result.neurons} and {result.states}"),
+        (
+            "restarts",
+            f"{plant.restarts} trained, {plant.exact_restarts} exact, "
+            f"{result.proven_restarts} proven; this is number {result.restart}",
+        ),
+        ("candidates tried", str(result.tried)),
+        ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in plant.seconds.items())),
+    ]
+
+
+def _holds(result: Result) -> str:
+    if result.proven:
+        return "for ever, proven"
+    if result.counterexample is not None:
+        return f"no: wrong at step {result.counterexample['step']}"
+    return "not decided"
+
+
+def _word(word: Sequence[Sequence[int]], inputs: Sequence[str]) -> str:
+    """`x = 0110, reset = 0001`, a bit a step; of a machine without inputs, the number of steps."""
+    if not inputs:
+        return f"of {_count(len(word), 'steps')} (the task has no inputs)"
+    more = f"… ({len(word)} steps)" if len(word) > SHOWN_STEPS else ""
+    return ", ".join(
+        f"{name} = {''.join(str(bits[i]) for bits in word[:SHOWN_STEPS])}{more}"
+        for i, name in enumerate(inputs)
+    )
+
+
+def _size(weights: int | None, biases: int | None, states: int | None) -> str:
+    if weights is None or biases is None:
+        return "—"
+    return f"{weights} + {biases}" + ("" if states is None else f" ({states})")
+
+
+def _count(count: int, plural: str) -> str:
+    """`1 box`, `4 boxes`"""
+    if count != 1:
+        return f"{count} {plural}"
+    return f"1 {plural.removesuffix('es') if plural == 'boxes' else plural.removesuffix('s')}"
+
+
+def _total(plant: Plant) -> float:
+    return round(sum(plant.seconds.values()), 3)
+
+
+def _cell(text: str) -> str:
+    """Text that stands for itself in a Markdown table."""
+    escaped = "".join("\\" + c if c in "\\|`*_[]" else c for c in " ".join(text.split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _fields(path: Path, *names: str) -> dict[str, Any]:
+    found = load_json(path)
+    for name in names:
+        if not isinstance(found, dict) or name not in found:
+            raise ArtifactError(f"{path}: has no field '{name}'; rerun the stage that wrote it")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; `dvc repro` makes it") from None
