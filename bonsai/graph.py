@@ -71,13 +71,18 @@ class Graph:
             if node.kind not in KINDS:
                 raise ValueError(f"node {node.name} is of unknown kind '{node.kind}'")
             if not np.isfinite([node.bias, node.initial]).all():
-                raise ValueError(f"node {node.name} has a bias or initial state that is not finite")
+                raise ValueError(
+                    f"node {node.name} has a bias or initial state that is not finite"
+                )
         if len({n.name for n in self.nodes}) != len(self.nodes):
             raise ValueError("two nodes have the same name")
         for e in self.edges:
             if not 0 <= e.source < e.target < len(self.nodes):
                 raise ValueError(f"edge {e.source} -> {e.target} does not go forward")
-            if self.nodes[e.target].kind in ("input", "state") or self.nodes[e.source].kind == "head":
+            if (
+                self.nodes[e.target].kind in ("input", "state")
+                or self.nodes[e.source].kind == "head"
+            ):
                 raise ValueError(f"edge {e.source} -> {e.target} ends or starts at the wrong kind")
             if not np.isfinite(e.weight):
                 raise ValueError(f"edge {e.source} -> {e.target} has weight {e.weight}")
@@ -244,7 +249,9 @@ def save_graphs(folder: str | Path, graphs: Sequence[Graph]) -> None:
             "graph": column([g for g, _, _ in nodes], pa.int32()),
             "node": column([i for _, i, _ in nodes], pa.int32()),
             "kind": column([n.kind for _, _, n in nodes], pa.string()),
-            "cell": column([n.cell for *_, n in nodes], pa.int32(), [n.cell >= 0 for *_, n in nodes]),
+            "cell": column(
+                [n.cell for *_, n in nodes], pa.int32(), [n.cell >= 0 for *_, n in nodes]
+            ),
             "index": column([n.index for *_, n in nodes], pa.int32()),
             "name": column([n.name for *_, n in nodes], pa.string()),
             "bias": column(
@@ -253,7 +260,9 @@ def save_graphs(folder: str | Path, graphs: Sequence[Graph]) -> None:
                 [n.kind not in ("input", "state") for *_, n in nodes],
             ),
             "initial": column(
-                [n.initial for *_, n in nodes], pa.float32(), [n.kind == "state" for *_, n in nodes]
+                [n.initial for *_, n in nodes],
+                pa.float32(),
+                [n.kind == "state" for *_, n in nodes],
             ),
             "factor": column([graphs[g].factor for g, *_ in nodes], pa.float64(), neuron),
             "leak": column([graphs[g].leak for g, *_ in nodes], pa.float64(), neuron),
@@ -306,4 +315,6 @@ def load_graphs(folder: str | Path) -> list[Graph]:
             for n, e, f, (factor, leak) in zip(nodes, edges, feedback, activation, strict=True)
         ]
     except (KeyError, TypeError, IndexError, ValueError) as e:
-        raise ArtifactError(f"{folder}: nodes.parquet and edges.parquet: no valid graph: {e}") from e
+        raise ArtifactError(
+            f"{folder}: nodes.parquet and edges.parquet: no valid graph: {e}"
+        ) from e

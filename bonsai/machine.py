@@ -65,9 +65,10 @@ class Machine:
             raise MachineError(
                 f"machine {self.name}: state {self.states[stuck[0]]} has no legal input"
             )
-        if not np.allclose(self.probability.sum(axis=1), 1) or (
-            self.probability[~self.legal] != 0
-        ).any():
+        if (
+            not np.allclose(self.probability.sum(axis=1), 1)
+            or (self.probability[~self.legal] != 0).any()
+        ):
             raise MachineError(f"machine {self.name}: probabilities do not fit the legal inputs")
 
     @property

@@ -81,17 +81,17 @@ class FusedTraining:
             "POOL": f"{len(inputs) // UNIT}u",
             "STEPS": recipe.length,
             "SEED": f"{recipe.seed % 2**32}u",
-            "SCALE": _float(1 / (recipe.batch * recipe.length * a.outputs)),
-            "FACTOR": _float(recipe.factor),
-            "LEAK": _float(recipe.leak),
-            "THRESHOLD": _float(recipe.regularizer.threshold),
-            "STEEPNESS": _float(recipe.regularizer.steepness),
-            "FLOOR": _float(recipe.regularizer.floor),
-            "L1": _float(recipe.regularizer.l1),
+            "SCALE": as_float(1 / (recipe.batch * recipe.length * a.outputs)),
+            "FACTOR": as_float(recipe.factor),
+            "LEAK": as_float(recipe.leak),
+            "THRESHOLD": as_float(recipe.regularizer.threshold),
+            "STEEPNESS": as_float(recipe.regularizer.steepness),
+            "FLOOR": as_float(recipe.regularizer.floor),
+            "L1": as_float(recipe.regularizer.l1),
             "SCHEDULE": recipe.table.shape[1],
-            "BETA1": _float(BETA1),
-            "BETA2": _float(BETA2),
-            "EPSILON": _float(EPSILON),
+            "BETA1": as_float(BETA1),
+            "BETA2": as_float(BETA2),
+            "EPSILON": as_float(EPSILON),
         }
         self._text = source(constants, "ameo.cl", "step.cl")
         self._work = (-(-r * chunks // device.group), device.group)
@@ -186,8 +186,19 @@ class FusedTraining:
                 self._share,
                 self._table,
             )
-        return self._step.realize()
+        # All of them: what is left lazy would run its kernels again in the next call.
+        Tensor.realize(
+            self._partial,
+            self._scratch,
+            self._parameters,
+            self._mean,
+            self._square,
+            self._step,
+            self._history,
+        )
+        return self._step
 
 
-def _float(value: float) -> str:
+def as_float(value: float) -> str:
+    """A float32 as an OpenCL literal with all its bits."""
     return f"{np.float32(value)!r}f".replace("np.float32(", "").replace(")", "")

@@ -21,9 +21,7 @@ def ameo(x: Tensor, factor: float, leak: float) -> Tensor:
     linear = (x <= -1).where(x + 2, (x <= 1).where(-x, x - 2))
     r = (u <= -1.5).where(
         8 * (u + 2) ** 4,
-        (u <= -0.5).where(
-            1 - 8 * (u + 1) ** 4, (u <= 0.5).where(8 * u**4, 1 - 8 * (u - 1) ** 4)
-        ),
+        (u <= -0.5).where(1 - 8 * (u + 1) ** 4, (u <= 0.5).where(8 * u**4, 1 - 8 * (u - 1) ** 4)),
     )
     inside = factor * linear + (1 - factor) * (2 * r - 1)
     return (x <= -3).where(-1 + leak * (x + 3), (x > 3).where(1 + leak * (x - 3), inside))
@@ -97,8 +95,8 @@ class PlainTraining:
         self._adam.zero_grad()
         loss, penalty = self._loss(x, target), self._penalty(strength)
         (loss.sum() + penalty.sum()).backward()
-        self._adam.step()
-        return loss.realize(), penalty.realize()
+        Tensor.realize(loss, penalty, *self._adam.schedule_step())
+        return loss, penalty
 
     def _tensor(self, kind: str, cell: int) -> Tensor:
         """(R, 1, *shape) or, for a matrix, (R, *shape)."""

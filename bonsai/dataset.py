@@ -1,0 +1,71 @@
+"""Sequences drawn from a machine: inputs and the outputs expected at every step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from bonsai.artifact import ArtifactError, load_table, save_table
+from bonsai.machine import Machine
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """inputs: (N, T, I) int8 of -1/+1; targets: (N, T, O) int8, 0 for a don't-care"""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def draw(machine: Machine, rng: np.random.Generator, count: int, length: int) -> Sequences:
+    """`count` fresh words of `length` symbols from the task's input distribution."""
+    symbols, states = machine.sample(rng, count, length)
+    return Sequences(machine.symbols[symbols], machine.output[states[:, :-1], symbols])
+
+
+def save_dataset(path: str | Path, splits: dict[str, Sequences]) -> None:
+    """Write Parquet: a row a sequence, inputs and targets flattened step by step."""
+    shapes = {
+        name: [*s.inputs.shape[1:], s.targets.shape[2]] for name, s in splits.items()
+    }  # T, I, O
+    save_table(
+        path,
+        "dataset",
+        {
+            "split": pa.array([name for name, s in splits.items() for _ in range(len(s))]),
+            "inputs": _lists([s.inputs for s in splits.values()]),
+            "targets": _lists([s.targets for s in splits.values()]),
+        },
+        shapes,
+    )
+
+
+def load_dataset(path: str | Path, split: str) -> Sequences:
+    """One split. Raises ArtifactError if the file or the split is missing or broken."""
+    table, shapes = load_table(path, "dataset", ["split", "inputs", "targets"])
+    try:
+        t, i, o = shapes[split]
+        chosen = table.filter(pa.compute.equal(table["split"], split))
+        n = len(chosen)
+        return Sequences(
+            _flat(chosen["inputs"]).reshape(n, t, i), _flat(chosen["targets"]).reshape(n, t, o)
+        )
+    except (KeyError, TypeError, ValueError) as e:
+        raise ArtifactError(f"{path}: no valid split '{split}': {e}") from e
+
+
+def _lists(arrays: list[np.ndarray]) -> pa.Array:
+    lengths = np.concatenate([np.full(len(a), a[0].size if len(a) else 0) for a in arrays])
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    flat = np.concatenate([a.reshape(-1) for a in arrays])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, pa.int8()))
+
+
+def _flat(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(column.combine_chunks().flatten().to_numpy(zero_copy_only=False))

@@ -1,0 +1,174 @@
+"""Training of R restarts until the stopping criterion holds, with exact resumption.
+
+Every `check_every` steps all restarts are validated. A restart is *exact* when every step of every
+validation sequence is right; its *live* size is the number of weights and biases above `live`.
+Training goes on after the task is solved, because sparsity comes late. It stops
+
+- after `patience` checks in a row in which neither the number of exact restarts grew nor the
+  smallest live size among them fell, once at least one restart is exact, or
+- at `steps`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from bonsai.artifact import ArtifactError, load_arrays, save_arrays
+from bonsai.dataset import Sequences
+from bonsai.network import Network
+from bonsai.recipe import Recipe
+from kernels.evaluate import Evaluator
+
+CHECKPOINT_SECONDS = 10
+
+
+class Training(Protocol):
+    """Training in progress: `kernels.fused.FusedTraining` or `kernels.plain.PlainTraining`."""
+
+    def advance(self, steps: int) -> None: ...
+    def state(self) -> dict[str, np.ndarray]: ...
+    def resume(self, state: dict[str, np.ndarray]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a check found: step, loss (of the best restart), exact and finite restarts, live."""
+
+    step: int
+    loss: float
+    exact: int
+    finite: int
+    live: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """network: the restarts whose loss stayed finite
+
+    history: (steps taken, R, 2) float32, loss and penalty
+    checks: (C,) int32, steps at which was validated
+    accuracy: (C, R) float32, share of validation sequences right at every step
+    live: (C, R) int32
+    dropped: numbers of the restarts that did not stay finite
+    """
+
+    network: Network
+    history: np.ndarray
+    checks: np.ndarray
+    accuracy: np.ndarray
+    live: np.ndarray
+    dropped: tuple[int, ...]
+
+
+def train(
+    recipe: Recipe,
+    training: Training,
+    evaluator: Evaluator,
+    check_every: int,
+    patience: int,
+    live: float,
+    checkpoint: Path | None = None,
+    key: str = "",
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Run `training` to its end. `evaluator` holds the validation sequences, not stopping early.
+
+    checkpoint: where the state is kept while it runs, at most every ten seconds. A file there
+    with the same `key` is resumed, and the end is the same bytes as without the interruption.
+    """
+    counted = recipe.architecture.mask("weight") | recipe.architecture.mask("bias")
+    log = _Log([], [], [])
+    if checkpoint is not None:
+        log = _resume(training, checkpoint, key)
+    saved = time.monotonic()
+    while log.step < recipe.steps and not log.settled(patience):
+        steps = min(check_every, recipe.steps - log.step)
+        training.advance(steps)
+        state = training.state()
+        parameters = state["parameters"]
+        log.checks.append(log.step + steps)
+        log.accuracy.append((evaluator.right(parameters) / evaluator.sequences).astype(np.float32))
+        log.live.append((np.abs(parameters[:, counted]) > live).sum(axis=1).astype(np.int32))
+        report(log.progress(state))
+        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            save_arrays(checkpoint, "checkpoint", state | log.arrays() | {"key": np.array(key)})
+            saved = time.monotonic()
+    state = training.state()
+    parameters, history = state["parameters"], state["history"][: log.step]
+    finite = np.isfinite(parameters).all(axis=1) & np.isfinite(history).all(axis=(0, 2))
+    restart = np.arange(recipe.restarts, dtype=np.int32)
+    a = log.arrays()
+    return Trained(
+        network=Network(
+            recipe.architecture, recipe.factor, recipe.leak, parameters[finite], restart[finite]
+        ),
+        history=history[:, finite],
+        checks=a["checks"],
+        accuracy=a["accuracy"][:, finite],
+        live=a["live"][:, finite],
+        dropped=tuple(int(r) for r in restart[~finite]),
+    )
+
+
+@dataclass
+class _Log:
+    """What the checks so far found."""
+
+    checks: list[int]
+    accuracy: list[np.ndarray]
+    live: list[np.ndarray]
+
+    @property
+    def step(self) -> int:
+        return self.checks[-1] if self.checks else 0
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "checks": np.array(self.checks, np.int32),
+            "accuracy": np.array(self.accuracy, np.float32),
+            "live": np.array(self.live, np.int32),
+        }
+
+    def settled(self, patience: int) -> bool:
+        """The stopping criterion of this module."""
+        best_exact, best_live, since = 0, np.inf, 0
+        for accuracy, live in zip(self.accuracy, self.live, strict=True):
+            exact = accuracy == 1
+            smallest = live[exact].min() if exact.any() else np.inf
+            if exact.sum() > best_exact or smallest < best_live:
+                best_exact = max(best_exact, int(exact.sum()))
+                best_live, since = min(best_live, smallest), 0
+            else:
+                since += 1
+        return best_exact > 0 and since >= patience
+
+    def progress(self, state: dict[str, np.ndarray]) -> Progress:
+        exact = self.accuracy[-1] == 1
+        loss = state["history"][self.step - 1, :, 0]
+        finite = np.isfinite(loss)
+        return Progress(
+            step=self.step,
+            loss=float(loss[finite].min()) if finite.any() else float("nan"),
+            exact=int(exact.sum()),
+            finite=int(finite.sum()),
+            live=int(self.live[-1][exact].min()) if exact.any() else None,
+        )
+
+
+def _resume(training: Training, checkpoint: Path, key: str) -> _Log:
+    """Put `training` where the checkpoint left it; from the start if it is not of this run."""
+    names = ["step", "parameters", "mean", "square", "history", "checks", "accuracy", "live"]
+    try:
+        found = load_arrays(checkpoint, "checkpoint", [*names, "key"])
+    except ArtifactError:
+        return _Log([], [], [])
+    if str(found["key"]) != key:
+        return _Log([], [], [])
+    training.resume({name: found[name] for name in names[:5]})
+    return _Log(
+        [int(step) for step in found["checks"]], list(found["accuracy"]), list(found["live"])
+    )

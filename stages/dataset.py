@@ -1,0 +1,23 @@
+"""Draw the training, validation and test sequences: python -m stages.dataset PLANT"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bonsai.dataset import SPLITS, draw, save_dataset
+from bonsai.machine import Machine
+from stages import run_stage
+
+
+def stage(parameters: Any, folder: Path) -> None:
+    p = parameters.dataset
+    machine = Machine.load(folder / "machine.parquet")
+    rng = np.random.default_rng(p.seed)
+    lengths = {"train": p.length, "validation": p.length, "test": p.test_length}
+    splits = {name: draw(machine, rng, p[name], lengths[name]) for name in SPLITS}
+    save_dataset(folder / "dataset.parquet", splits)
+
+
+if __name__ == "__main__":
+    run_stage(stage)

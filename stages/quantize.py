@@ -1,0 +1,65 @@
+"""Round to the coarsest grids that stay exact: python -m stages.quantize PLANT"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bonsai.artifact import save_json, save_table, save_text
+from bonsai.dataset import draw
+from bonsai.machine import Machine
+from bonsai.network import Network
+from bonsai.prune import quantize
+from kernels.evaluate import Evaluator
+from stages import run_stage
+
+
+def stage(parameters: Any, folder: Path) -> None:
+    p = parameters.quantize
+    network = Network.load(folder / "clipped.npz")
+    machine = Machine.load(folder / "machine.parquet")
+    fresh = draw(machine, np.random.default_rng([p.seed, 2]), p.sequences, p.length)
+    evaluator = Evaluator(
+        network.architecture, network.factor, network.leak, fresh.inputs, fresh.targets, early=True
+    )
+    rounded, settings, trials = quantize(network, p.steps, p.keep, evaluator)
+    rounded.save(folder / "quantized.npz")
+
+    row = {(int(r), *map(float, s)): c for c, (r, s) in enumerate(zip(rounded.restart, settings))}
+    tried = [(int(r), *map(float, s)) for r, s in zip(trials.restart, trials.setting)]
+    unrounded = [key for key in row if key not in set(tried)]
+    every = [*tried, *unrounded]
+    passed = [*trials.passed, *[None] * len(unrounded)]
+    checked = [*trials.checked, *[None] * len(unrounded)]
+    save_table(
+        folder / "quantize.parquet",
+        "quantize",
+        {
+            "candidate": pa.array([row.get(key) for key in every], pa.int32()),
+            "restart": pa.array([key[0] for key in every], pa.int32()),
+            "weight_step": pa.array([key[1] for key in every], pa.float32()),
+            "bias_step": pa.array([key[2] for key in every], pa.float32()),
+            "initial_step": pa.array([key[3] for key in every], pa.float32()),
+            "passed": pa.array(passed, pa.int32()),
+            "checked": pa.array(checked, pa.int32()),
+            "exact": pa.array([*trials.exact, *[None] * len(unrounded)], pa.bool_()),
+        },
+    )
+    lines = ["weight_step,exact_restarts"]
+    for step in sorted(p.steps):
+        fits = trials.exact & (trials.setting[:, 0] == np.float32(step))
+        lines.append(f"{step},{len(np.unique(trials.restart[fits]))}")
+    save_text(folder / "quantize.csv", "\n".join(lines) + "\n")
+    coarsest = trials.setting[trials.exact, 0]
+    save_json(
+        folder / "quantize.json",
+        {
+            "candidates": len(rounded),
+            "coarsest_weight_step": float(coarsest.max()) if coarsest.size else None,
+        },
+    )
+
+
+if __name__ == "__main__":
+    run_stage(stage)

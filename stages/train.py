@@ -1,0 +1,133 @@
+"""Train all restarts of a plant at once: python -m stages.train PLANT"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+from bonsai.artifact import save_json, save_table, save_text
+from bonsai.dataset import load_dataset
+from bonsai.network import Architecture
+from bonsai.recipe import Recipe, Regularizer, schedule
+from bonsai.train import Progress, Trained, train
+from stages import CHECKPOINTS, run_stage
+
+CURVE_POINTS = 200
+
+
+def stage(parameters: Any, folder: Path) -> None:
+    from kernels.evaluate import Evaluator
+    from kernels.fused import FusedTraining
+    from kernels.plain import PlainTraining
+
+    p = parameters.train
+    data = load_dataset(folder / "dataset.parquet", "train")
+    check = load_dataset(folder / "dataset.parquet", "validation")
+    rng = np.random.default_rng(p.seed)
+    cells = tuple((int(o), int(s)) for o, s in p.cells)
+    architecture = Architecture(data.inputs.shape[2], cells, data.targets.shape[2])
+    recipe = Recipe(
+        architecture=architecture,
+        restarts=p.restarts,
+        batch=p.batch,
+        length=data.inputs.shape[1],
+        seed=int(rng.integers(1 << 32)),
+        rate=schedule(p.rate, p.steps),
+        strength=schedule(p.regularizer.strength, p.steps),
+        factor=p.factor,
+        leak=p.leak,
+        regularizer=Regularizer(
+            p.regularizer.threshold,
+            p.regularizer.steepness,
+            p.regularizer.l1,
+            p.regularizer.biases,
+        ),
+    )
+    kind = {"fused": FusedTraining, "reference": PlainTraining}[p.kernel]
+    training = kind(
+        recipe, data.inputs, data.targets, architecture.initialize(rng, recipe.restarts)
+    )
+    evaluator = Evaluator(architecture, p.factor, p.leak, check.inputs, check.targets, early=False)
+    checkpoint = CHECKPOINTS / f"{folder.name}.npz"
+    content = (folder / "dataset.parquet").read_bytes() + OmegaConf.to_yaml(p).encode()
+    with tqdm(total=p.steps, desc=f"train {parameters.name}", unit="step", disable=None) as bar:
+
+        def report(progress: Progress) -> None:
+            bar.update(progress.step - bar.n)
+            bar.set_postfix(
+                loss=f"{progress.loss:.2g}",
+                exact=f"{progress.exact}/{recipe.restarts}",
+                live=progress.live,
+            )
+
+        trained = train(
+            recipe,
+            training,
+            evaluator,
+            check_every=p.check_every,
+            patience=p.patience,
+            live=p.live,
+            checkpoint=checkpoint,
+            key=hashlib.sha256(content).hexdigest(),
+            report=report,
+        )
+    for restart in trained.dropped:
+        tqdm.write(f"restart {restart} dropped: its loss was not finite")
+    trained.network.save(folder / "runs.npz")
+    _save_history(trained, folder)
+    exact = trained.accuracy[-1] == 1
+    save_json(
+        folder / "train.json",
+        {
+            "steps": len(trained.history),
+            "restarts": recipe.restarts,
+            "exact_restarts": int(exact.sum()),
+            "dropped_restarts": len(trained.dropped),
+            "loss": float(np.median(trained.history[-1, :, 0])),
+        },
+    )
+    checkpoint.unlink(missing_ok=True)
+
+
+def _save_history(trained: Trained, folder: Path) -> None:
+    """`history.parquet`, a row a restart and kept step, and `curves.csv`, its summary for DVC."""
+    steps, restarts = trained.history.shape[:2]
+    kept = np.unique(
+        np.concatenate(
+            [np.linspace(1, steps, min(steps, CURVE_POINTS)).astype(int), trained.checks]
+        )
+    )
+    checked = {int(step): c for c, step in enumerate(trained.checks)}
+    at = [checked.get(int(step)) for step in kept]
+
+    def spread(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+        rows = [None if c is None else values[c, r] for r in range(restarts) for c in at]
+        return pa.array(rows, kind)
+
+    save_table(
+        folder / "history.parquet",
+        "history",
+        {
+            "restart": pa.array(np.repeat(trained.network.restart, len(kept))),
+            "step": pa.array(np.tile(kept, restarts), pa.int32()),
+            "loss": pa.array(trained.history[kept - 1, :, 0].T.reshape(-1)),
+            "penalty": pa.array(trained.history[kept - 1, :, 1].T.reshape(-1)),
+            "accuracy": spread(trained.accuracy, pa.float32()),
+            "live": spread(trained.live, pa.int32()),
+        },
+    )
+    lines = ["step,loss,penalty,exact,live"]
+    for c, step in enumerate(trained.checks):
+        loss, penalty = np.median(trained.history[step - 1], axis=0)
+        exact = trained.accuracy[c] == 1
+        live = trained.live[c][exact].min() if exact.any() else ""
+        lines.append(f"{step},{loss:.6g},{penalty:.6g},{exact.sum()},{live}")
+    save_text(folder / "curves.csv", "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    run_stage(stage)
