@@ -10,6 +10,7 @@ from collections.abc import Callable
 import matplotlib.style
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -88,43 +89,49 @@ def training_chart(history: pa.Table, shown: int) -> str:
 
 
 def clip_chart(clip: pa.Table, shown: int) -> str:
-    """How many restarts stay exact, and what is left of the shown one, as the threshold rises.
+    """How many restarts stay exact as the threshold rises, and how the shown one starts to fail.
 
-    clip: columns restart, kind (weight | bias), threshold, live, exact
+    clip: columns restart, kind (weight | bias), threshold, passed, checked, exact; a restart has
+    thresholds of its own, and behaves between two of them as at the lower one
     """
-    restart, kind, threshold, live, exact = (
+    restart, kind, threshold, passed, checked, exact = (
         clip[name].to_numpy(zero_copy_only=False)
-        for name in ("restart", "kind", "threshold", "live", "exact")
+        for name in ("restart", "kind", "threshold", "passed", "checked", "exact")
     )
 
     def draw(axes: np.ndarray) -> None:
-        counts, left = axes.flat
+        counts, share = axes.flat
         counts.set_title("Restarts still exact")
-        left.set_title(f"Parameters left in restart {shown}")
+        share.set_title(f"Sequences passed by restart {shown}")
         for name, color in (("weight", POSITIVE), ("bias", NEGATIVE)):
-            of_kind = kind == name
-            levels = np.unique(threshold[of_kind])
+            levels = np.unique(threshold[kind == name])
             if not levels.size:
                 continue
-            number_exact = [
-                len(np.unique(restart[of_kind & exact & (threshold == level)])) for level in levels
-            ]
+            total = np.zeros(len(levels), int)
+            for r in np.unique(restart):
+                own = np.flatnonzero((kind == name) & (restart == r))
+                if own.size:
+                    own = own[np.argsort(threshold[own], kind="stable")]
+                    below = np.searchsorted(threshold[own], levels, side="right") - 1
+                    total += np.where(below >= 0, exact[own][below], False)
+                if r == shown and own.size:
+                    passing = passed[own] / np.maximum(checked[own], 1)
+                    share.plot(threshold[own], passing, color=color, lw=0.9, alpha=0.6)
+                    for right, fill in ((True, color), (False, "none")):
+                        at = exact[own] == right
+                        dots = {"ms": 3, "mec": color, "mew": 0.7, "mfc": fill}
+                        share.plot(threshold[own][at], passing[at], "o", **dots)
             plural = {"weight": "weights", "bias": "biases"}[name]
-            counts.plot(levels, number_exact, color=color, lw=1.6, label=plural)
-            mine = np.flatnonzero(of_kind & (restart == shown))
-            mine = mine[np.argsort(threshold[mine], kind="stable")]
-            left.plot(threshold[mine], live[mine], color=color, lw=0.9, alpha=0.6)
-            for right, style in ((True, {"mfc": color}), (False, {"mfc": "none"})):
-                at = mine[exact[mine] == right]
-                left.plot(threshold[at], live[at], "o", ms=3, mec=color, mew=0.7, **style)
+            counts.step(levels, total, where="post", color=color, lw=1.6, label=plural)
         counts.legend(loc="upper right")
-        left.plot([], [], "o", ms=3.5, mfc=INK, mec=INK, label="exact")
-        left.plot([], [], "o", ms=3.5, mfc="none", mec=INK, mew=0.7, label="wrong")
-        left.legend(loc="upper right")
+        counts.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        share.plot([], [], "o", ms=3.5, mfc=INK, mec=INK, label="exact")
+        share.plot([], [], "o", ms=3.5, mfc="none", mec=INK, mew=0.7, label="wrong")
+        share.legend(loc="upper right")
+        share.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0%}"))
         for ax in axes.flat:
             ax.set_xlabel("clip threshold")
             ax.set_ylim(bottom=0)
-            ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
     return _svg(draw, 1, 2, (5.6, 2.6), "Clipping: exact restarts by threshold")
 
@@ -132,9 +139,11 @@ def clip_chart(clip: pa.Table, shown: int) -> str:
 def quantize_chart(quantize: pa.Table, shown: int, grid: dict[str, float]) -> str:
     """How many restarts have an exact setting on each grid, and the settings of the shown one.
 
-    quantize: columns restart, weight_step, bias_step, initial_step, exact
-    grid: the steps of the result: weight, bias, initial
+    quantize: columns restart, weight_step, bias_step, initial_step, exact; rows of which `exact`
+    is null were not tried, and are left out
+    grid: the steps of the result: weight, bias, initial; 0 is not rounded
     """
+    quantize = quantize.filter(pc.is_valid(quantize["exact"]))
     restart, exact = (
         quantize[name].to_numpy(zero_copy_only=False) for name in ("restart", "exact")
     )
@@ -142,7 +151,9 @@ def quantize_chart(quantize: pa.Table, shown: int, grid: dict[str, float]) -> st
         name: quantize[f"{name}_step"].to_numpy().astype(float)
         for name in ("weight", "bias", "initial")
     }
-    levels = np.unique(np.concatenate([v[np.isfinite(v)] for v in steps.values()]))[::-1]
+    chosen = np.array([grid[name] for name in steps], np.float32)  # as in the table
+    levels = np.unique(np.concatenate([*steps.values(), chosen]))[::-1]
+    labels = ["none" if level == 0 else fraction(level) for level in levels]
 
     def draw(axes: np.ndarray) -> None:
         counts, settings = axes.flat
@@ -157,7 +168,7 @@ def quantize_chart(quantize: pa.Table, shown: int, grid: dict[str, float]) -> st
         counts.legend(
             loc="upper left", ncols=3, columnspacing=0.8, handlelength=0.8, handletextpad=0.4
         )
-        counts.set_ylim(0, max(len(np.unique(restart)), 1) * 1.28)
+        counts.set_ylim(0, max(counts.dataLim.y1, 1) * 1.28)  # room for the legend
         counts.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         counts.set_xlabel("grid step")
 
@@ -170,19 +181,18 @@ def quantize_chart(quantize: pa.Table, shown: int, grid: dict[str, float]) -> st
                     fill = SHOWN if exact[here].any() else "none"
                     edge = SHOWN if exact[here].any() else INK
                     settings.plot(i, j, "o", ms=5, mfc=fill, mec=edge, mew=0.7)
-        for w in np.flatnonzero(np.isclose(levels, grid["weight"], rtol=1e-6)):
-            for b in np.flatnonzero(np.isclose(levels, grid["bias"], rtol=1e-6)):
-                settings.plot(w, b, "s", ms=11, mfc="none", mec=POSITIVE, mew=1.5, label="result")
+        where = [int(np.flatnonzero(levels == step)[0]) for step in chosen[:2]]
+        settings.plot(*where, "s", ms=10, mfc="none", mec=POSITIVE, mew=1.5, label="result")
         settings.plot([], [], "o", ms=5, mfc=SHOWN, mec=SHOWN, label="exact")
         settings.plot([], [], "o", ms=5, mfc="none", mec=INK, mew=0.7, label="wrong")
         settings.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         settings.set_xlabel("grid step of weights")
         settings.set_ylabel("of biases")
         settings.set_ylim(-0.6, len(levels) - 0.4)
-        settings.set_yticks(range(len(levels)), [fraction(v) for v in levels])
+        settings.set_yticks(range(len(levels)), labels, fontsize=7.5)
         for ax in axes.flat:
             ax.set_xlim(-0.6, len(levels) - 0.4)
-            ax.set_xticks(range(len(levels)), [fraction(v) for v in levels])
+            ax.set_xticks(range(len(levels)), labels, fontsize=7.5)
 
     return _svg(draw, 1, 2, (5.6, 2.6), "Quantisation: exact restarts by grid step")
 

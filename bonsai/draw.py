@@ -48,7 +48,7 @@ def _graphviz() -> WasmtimeBackend:
 def layout(dot: str, titles: Mapping[str, str] | None = None, label: str = "") -> str:
     """The SVG of a DOT source, `themed`.
 
-    titles: what is shown when pointing at a node `a` or an edge `a->b`, by that key
+    titles: what is shown when pointing at a node or an edge, by its `id` in the DOT source
     label: what the picture shows, for those who cannot see it
     """
     svg = _graphviz().render(dot, format="svg", engine="dot")
@@ -56,7 +56,7 @@ def layout(dot: str, titles: Mapping[str, str] | None = None, label: str = "") -
     for group in root.iter(f"{{{SVG}}}g"):
         title = group.find(f"{{{SVG}}}title")
         if title is not None:
-            shown = (titles or {}).get(title.text or "")
+            shown = (titles or {}).get(group.get("id", ""))
             if shown is None:
                 group.remove(title)
             else:
@@ -100,6 +100,7 @@ def dot_text(*lines: str) -> str:
 
 def number(value: float, signed: bool = False) -> str:
     """A short number with a true minus sign: 1.5, −0.25, +2 where `signed`."""
+    value = value or 0.0  # no minus zero
     text = f"{value:+.4g}" if signed else f"{value:.4g}"
     return text.replace("-", "−")
 
@@ -142,7 +143,7 @@ def graph_dot(graph: Graph, direction: str = "LR") -> str:
         elif n.bias != 0:
             lines.append(number(n.bias, signed=True))
         unused = n.kind == "input" and i not in used
-        to.node(f"n{i}", dot_text(*lines), **_shape(n, unused))
+        to.node(f"n{i}", dot_text(*lines), id=f"n{i}", **_shape(n, unused))
 
     _columns(picture, graph, node)
     for e in graph.edges:
@@ -151,6 +152,7 @@ def graph_dot(graph: Graph, direction: str = "LR") -> str:
         picture.edge(
             f"n{e.source}",
             f"n{e.target}",
+            id=f"e{e.source}-{e.target}",
             label=f" {label} " if label else None,
             color=color,
             fontcolor=color,
@@ -158,7 +160,9 @@ def graph_dot(graph: Graph, direction: str = "LR") -> str:
             arrowsize="0.7",
         )
     for r, s in graph.feedback:
-        picture.edge(f"n{r}", f"n{s}", style="dashed", constraint="false", arrowhead="vee")
+        # Drawn against its direction, so that the layout goes forward like the weights.
+        link = {"style": "dashed", "dir": "back", "arrowtail": "vee", "arrowsize": "0.8"}
+        picture.edge(f"n{s}", f"n{r}", id=f"f{r}-{s}", **link)
     return picture.source
 
 
@@ -173,7 +177,7 @@ def dense_dot(graph: Graph, direction: str = "LR") -> str:
     def node(to: graphviz.Digraph, i: int) -> None:
         shape = {**_shape(graph.nodes[i], False), "width": "0.34", "height": "0.34"}
         shape |= {"fontsize": "8", "margin": "0.02", "penwidth": "0.8"}
-        to.node(f"n{i}", dot_text(graph.nodes[i].name), **shape)
+        to.node(f"n{i}", dot_text(graph.nodes[i].name), id=f"n{i}", **shape)
 
     _columns(picture, graph, node)
     for e in graph.edges:
@@ -182,10 +186,14 @@ def dense_dot(graph: Graph, direction: str = "LR") -> str:
         picture.edge(
             f"n{e.source}",
             f"n{e.target}",
+            id=f"e{e.source}-{e.target}",
             color=(POSITIVE if e.weight >= 0 else NEGATIVE) + alpha,
             penwidth=f"{0.4 + 1.2 * share:.2f}",
             arrowhead="none",
         )
+    for r, s in graph.feedback:
+        link = {"style": "dashed", "arrowhead": "none", "color": INK + "44", "penwidth": "0.6"}
+        picture.edge(f"n{s}", f"n{r}", id=f"f{r}-{s}", **link)
     return picture.source
 
 
@@ -204,9 +212,9 @@ def graph_titles(graph: Graph) -> dict[str, str]:
         )
     for e in graph.edges:
         ends = f"{names[e.source]} → {names[e.target]}"
-        titles[f"n{e.source}->n{e.target}"] = f"{ends}: {e.weight!r}"
+        titles[f"e{e.source}-{e.target}"] = f"{ends}: {e.weight!r}"
     for r, s in graph.feedback:
-        titles[f"n{r}->n{s}"] = f"{names[s]} is {names[r]} of the step before"
+        titles[f"f{r}-{s}"] = f"{names[s]} is {names[r]} of the step before"
     return titles
 
 

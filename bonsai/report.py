@@ -226,7 +226,9 @@ def verdict(plant: Plant) -> list[str]:
 def facts(plant: Plant) -> list[tuple[str, str]]:
     """Names and values of the smaller figures."""
     result, machine = plant.result, plant.machine
-    grid = [f"{name} {fraction(v)}" for name, v in result.grid.items() if v is not None]
+    grid = [
+        f"{name} {fraction(step) if step else 'not rounded'}" for name, step in result.grid.items()
+    ]
     before = " + ".join(str(n) for n in plant.dense)
     return [
         (

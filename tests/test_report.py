@@ -74,20 +74,21 @@ def make_plant(folder: Path, name: str = "delay1", restarts: int = 6, **proof) -
         },
     )
     rows = [
-        (r, kind, t / 10, max(size - t, 0), t + r < 9)
+        (r, kind, t / size, 1024 if t + r < 5 else 800 // (t + r), 1024, t + r < 5)
         for r in range(restarts)
         for kind, size in (("weight", 20), ("bias", 7))
-        for t in range(12)
+        for t in range(size)
     ]
-    names = ("restart", "kind", "threshold", "live", "exact")
+    names = ("restart", "kind", "threshold", "passed", "checked", "exact")
     columns = zip(names, zip(*rows, strict=True), strict=True)
     save_table(folder / "clip.parquet", "clip", {n: pa.array(v) for n, v in columns})
-    steps = [1.0, 0.5, 0.25, 0.125]
+    steps = [1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625]
     rows = [
         (r, w, b, i, w + b / 2 + r / 9 < 1) for r in range(restarts) for w in steps for b in steps
         for i in steps[:2]
     ]  # fmt: skip
     names = ("restart", "weight_step", "bias_step", "initial_step", "exact")
+    rows.append((4, 0.0, 0.0, 0.0, None))  # as it is
     columns = zip(names, zip(*rows, strict=True), strict=True)
     save_table(folder / "quantize.parquet", "quantize", {n: pa.array(v) for n, v in columns})
     save_json(folder / "train.json", {"restarts": restarts, "exact_restarts": 5})
