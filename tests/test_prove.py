@@ -1,0 +1,345 @@
+from dataclasses import replace
+
+import graphs as made
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from bonsai.activation import ameo
+from bonsai.artifact import load_json, save_table
+from bonsai.boxes import Intervals
+from bonsai.certificate import Certificate, Counterexample, Undecided
+from bonsai.check import check
+from bonsai.graph import Graph, save_graphs
+from bonsai.machine import Machine
+from bonsai.network import Architecture, Network
+from bonsai.points import Plan
+from bonsai.prove import prove
+from bonsai.tasks import TASKS
+from stages import ParameterError
+from stages.prove import Trial, choose, stage
+
+quarters = st.integers(-12, 12).map(lambda n: n / 4)
+whole = st.integers(-3, 3).map(float)  # closes often, for A(-3), A(-1), A(1), A(3) are -1 or 1
+odd_eighths = st.integers(-8, 8).map(lambda n: n / 4 + 0.125)  # and rarely sums to an output of 0
+
+
+@st.composite
+def some_graphs(draw, weights=quarters, heads=quarters):
+    """A graph of one input, one or two states and two or three neurons."""
+    states = ["s", "t"][: draw(st.integers(1, 2))]
+    sources = ["x", *states]
+    neurons = {
+        name: (draw(weights), {s: draw(weights) for s in sources})
+        for name in ["o", *(f"r{s}" for s in states)]
+    }
+    head = (draw(heads), {"o": draw(heads), "rs": draw(heads)})
+    return made.build(
+        "x",
+        {s: (draw(st.sampled_from([-1.0, 0.5, 1.0])), f"r{s}") for s in states},
+        neurons,
+        {"y": head},
+        factor=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        leak=draw(st.sampled_from([0.0, 0.0625])),
+    )
+
+
+@st.composite
+def some_machines(draw):
+    """A machine of one input, up to three states, some inputs illegal, some outputs not checked."""
+    count = draw(st.integers(1, 3))
+    after = np.array(draw(st.lists(st.integers(-1, count - 1), min_size=6, max_size=6)))
+    after = after.reshape(3, 2)[:count].astype(np.int32)
+    after[:, 0] = np.maximum(after[:, 0], 0)
+    output = draw(st.lists(st.sampled_from([-1, -1, 0, 1, 1]), min_size=6, max_size=6))
+    output = np.array(output, np.int8).reshape(3, 2, 1)[:count]
+    probability = (after >= 0) / (after >= 0).sum(axis=1, keepdims=True)
+    symbols = np.array([[-1], [1]], np.int8)
+    states = tuple("abc"[:count])
+    return Machine("some", ("x",), ("y",), states, symbols, after, output, probability)
+
+
+class NoMachine(Exception):
+    pass
+
+
+def behaviour(graph: Graph, most: int = 40) -> Machine | None:
+    """The machine that a graph computes; None if it has too many states or an output of 0."""
+    seen = set()
+
+    def step(state, bits):
+        seen.add(state)
+        x = np.array([bits]) * 2 - 1
+        after, y = graph.step(np.array([state], np.float32), x)
+        if len(seen) > most or (y == 0).any():
+            raise NoMachine
+        return tuple((after[0] + 0).tolist()), tuple((y[0] > 0).tolist())
+
+    try:
+        return Machine.from_step(tuple(graph.initial.tolist()), step, ["x"])
+    except NoMachine:
+        return None
+
+
+def agrees(verdict, graph: Graph, machine: Machine, length: int) -> bool:
+    """Whether a verdict is what all words up to `length` say."""
+    wrong = made.shortest_wrong(graph, machine, length)
+    if isinstance(verdict, Certificate):
+        check(verdict, graph, machine)
+        return wrong is None
+    if isinstance(verdict, Undecided):
+        return wrong is None
+    assert right_until_last(verdict.word, graph, machine)
+    return len(verdict.word) == wrong if wrong else len(verdict.word) > length
+
+
+def right_until_last(word, graph: Graph, machine: Machine) -> bool:
+    _, expected = machine.run(word)
+    y = graph.run(machine.symbols[list(word)][None])[0]
+    wrong = ((expected != 0) & ~(y * expected > 0)).any(axis=1)
+    return bool(wrong[-1]) and not wrong[:-1].any()
+
+
+# ---- known machines
+
+
+@pytest.mark.parametrize("task", made.RIGHT)
+def test_graphs_made_by_hand_are_proven_exactly(task):
+    machine = TASKS[task]()
+    verdict = prove(made.RIGHT[task], machine)
+    assert isinstance(verdict, Certificate)
+    assert (verdict.kind, verdict.arithmetic) == ("points", "exact")
+    check(verdict, made.RIGHT[task], machine)
+
+
+@pytest.mark.parametrize(
+    ("task", "pairs", "margin"),
+    [("delay1", 2, 1), ("delay2", 4, 1), ("loop3", 3, 1), ("parens", 9, 0.125)],
+)
+def test_points_are_the_reachable_pairs(task, pairs, margin):
+    verdict = prove(made.RIGHT[task], TASKS[task]())
+    assert (len(verdict), verdict.margin) == (pairs, margin)
+
+
+@pytest.mark.parametrize("task", made.RIGHT)
+def test_no_wrong_mutant_is_proven_and_counterexamples_are_shortest(task):
+    machine = TASKS[task]()
+    mutants = made.mutants(made.RIGHT[task])
+    verdicts = [prove(mutant, machine) for mutant in mutants]
+    for mutant, verdict in zip(mutants, verdicts, strict=True):
+        assert agrees(verdict, mutant, machine, 9)
+    assert any(isinstance(verdict, Counterexample) for verdict in verdicts)
+
+
+def test_a_contracting_graph_is_proven_by_boxes():
+    machine = TASKS["delay1"]()
+    verdict = prove(made.average, machine)
+    assert (verdict.kind, verdict.arithmetic) == ("boxes", "any float32")
+    assert 0.94 < verdict.margin < 0.95  # the average is at most 1/2 and weighs 0.1
+    check(verdict, made.average, machine)
+
+
+def test_mutants_of_a_contracting_graph():
+    machine = TASKS["delay1"]()
+    for mutant in made.mutants(made.average):
+        assert agrees(prove(mutant, machine), mutant, machine, 9)
+
+
+def test_boxes_keyed_by_the_last_input_hold_correlated_states_apart():
+    # s = x[n-1] and t = -x[n-1] cancel, which one box for the machine's only state cannot know.
+    graph = made.build(
+        "x",
+        {"s": (-1, "r"), "t": (1, "q"), "m": (0, "n")},
+        {
+            "r": (0, {"x": -1}),
+            "q": (0, {"x": 1}),
+            "n": (0, {"m": 0.7, "x": -0.3}),
+            "o": (0, {"x": -1}),
+        },
+        {"y": (0, {"o": 1, "s": 1, "t": 1, "m": 0.1})},
+        factor=1,
+    )
+    machine = Machine.from_step(0, lambda q, x: (q, x), ["x"])
+    assert isinstance(prove(graph, machine, history=0), Undecided)
+    verdict = prove(graph, machine, history=1)
+    assert (verdict.kind, len(verdict)) == ("boxes", 3)
+    check(verdict, graph, machine)
+
+
+def test_a_fault_too_deep_for_breadth_first_search_is_found():
+    machine = TASKS["delay1"]()
+    verdict = prove(made.drowned, machine)
+    assert isinstance(verdict, Counterexample)
+    assert right_until_last(verdict.word, made.drowned, machine)
+    assert not verdict.shortest
+    assert 20 < len(verdict.word) < 40  # only many equal inputs drown the bit
+    assert made.shortest_wrong(made.drowned, machine, 12) is None
+
+
+def test_small_budgets_leave_it_undecided():
+    machine = TASKS["delay1"]()
+    assert isinstance(prove(made.average, machine), Certificate)
+    verdict = prove(made.average, machine, pairs=50, history=0, rounds=3)
+    assert isinstance(verdict, Undecided)
+    assert "points: " in verdict.reason
+    assert "boxes: h=0 does not close in 3 rounds" in verdict.reason
+
+
+def test_an_output_of_zero_is_wrong():
+    graph = made.build("x", {}, {"o": (0, {})}, {"y": (0, {"o": 1})})
+    verdict = prove(graph, Machine.from_step(0, lambda q, x: (q, x), ["x"]))
+    assert verdict == Counterexample((0,), shortest=True)
+
+
+def test_outputs_that_are_not_checked_do_not_matter():
+    machine = TASKS["delay1"]()
+    checked = np.array([0, 1], np.int8)[:, None, None]
+    free = replace(machine, output=machine.output * checked)
+    always = made.build("x", {}, {"o": (1, {})}, {"y": (0, {"o": -1})})
+    assert isinstance(prove(always, machine), Counterexample)
+    assert isinstance(prove(always, free), Certificate)
+
+
+def test_arithmetic_that_rounds_is_named():
+    graph = made.moved(made.delay1, len(made.delay1.edges) - 1, 0.1)
+    assert prove(graph, TASKS["delay1"]()).arithmetic == "float32"
+
+
+def test_a_graph_of_another_task_is_refused():
+    with pytest.raises(ValueError, match="has 1 input nodes, machine gates needs 3"):
+        prove(made.delay1, TASKS["gates"]())
+
+
+def test_proofs_are_the_same_every_time():
+    machine = TASKS["delay1"]()
+    first, second = prove(made.average, machine), prove(made.average, machine)
+    assert (first.low == second.low).all()
+    assert (first.high == second.high).all()
+    assert prove(made.drowned, machine) == prove(made.drowned, machine)
+
+
+# ---- any graph, any machine
+
+
+@settings(max_examples=150, deadline=None)
+@given(some_graphs(), some_machines())
+def test_verdicts_agree_with_every_word(graph, machine):
+    assert agrees(prove(graph, machine, pairs=2000), graph, machine, 7)
+
+
+@settings(max_examples=40, deadline=None)
+@given(some_graphs(whole, odd_eighths), st.data())
+def test_a_graph_computes_its_own_behaviour_and_nothing_else(graph, data):
+    machine = behaviour(graph)
+    assume(machine is not None)
+    verdict = prove(graph, machine)
+    assert isinstance(verdict, Certificate)
+    check(verdict, graph, machine)
+    flipped = machine.output.copy()
+    flipped.reshape(-1)[data.draw(st.integers(0, flipped.size - 1))] *= -1
+    other = replace(machine, output=flipped)
+    verdict = prove(graph, other)
+    assert isinstance(verdict, Counterexample)
+    assert right_until_last(verdict.word, graph, other)
+    length = min(len(verdict.word) - 1, 8)
+    assert made.shortest_wrong(graph, other, length) is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(some_graphs(st.floats(-3, 3, width=32)), st.integers(0, 2**32 - 1))
+def test_the_plan_is_the_graph_to_the_bit(graph, seed):
+    rng = np.random.default_rng(seed)
+    states = rng.uniform(-2, 2, (20, len(graph.initial))).astype(np.float32)
+    x = rng.choice([-1, 1], (20, 1))
+    for fast, slow in zip(Plan(graph).step(states, x), graph.step(states, x), strict=True):
+        np.testing.assert_array_equal(fast, slow)
+
+
+@settings(max_examples=100, deadline=None)
+@given(some_graphs(st.floats(-3, 3, width=32)), st.integers(0, 2**32 - 1))
+def test_intervals_hold_the_image(graph, seed):
+    rng = np.random.default_rng(seed)
+    ends = np.sort(rng.uniform(-2, 2, (2, 1, len(graph.initial))).astype(np.float32), axis=0)
+    states = rng.uniform(*ends, (200, ends.shape[-1])).astype(np.float32).clip(*ends)
+    states[:2] = ends[:, 0]
+    x = np.ones((200, 1))
+    low, high, bottom, top = Intervals(graph).step(*ends.astype(np.float64), x[:1])
+    for dtype in (np.float32, np.float64):
+        after, y = graph.step(states.astype(dtype), x)
+        assert ((low <= after) & (after <= high)).all()
+        assert ((bottom <= y) & (y <= top)).all()
+
+
+@pytest.mark.parametrize("factor", [0, 0.3, 0.5, 1])
+def test_the_activation_in_float32_errs_less_than_the_proof_allows(factor):
+    x = np.linspace(-6, 6, 400_001).astype(np.float32)
+    exact = ameo(x.astype(np.float64), float(np.float32(factor)), 0.5)
+    error = np.abs(ameo(x, factor, 0.5) - exact)
+    assert (error <= 2.0**-21 * np.maximum(1, np.abs(exact))).all()
+
+
+# ---- the stage
+
+
+def plant(folder, graphs, restarts, task="delay1"):
+    """What the stages before prove leave behind, for these graphs."""
+    TASKS[task]().save(folder / "machine.parquet")
+    save_graphs(folder / "pruned", graphs)
+    architecture = Architecture(1, ((1, 1),), 1)
+    zeros = np.zeros((len(graphs), architecture.size), np.float32)
+    restart = np.array(restarts, np.int32)
+    Network(architecture, 0.5, 0.0, zeros, restart).save(folder / "quantized.npz")
+    steps = [2.0**-c for c in range(len(graphs))]
+    columns = {f"{kind}_step": steps for kind in ("weight", "bias", "initial")}
+    save_table(
+        folder / "quantize.parquet", "quantize", {"candidate": range(len(graphs)), **columns}
+    )
+    return OmegaConf.create({"name": task, "prove": {"pairs": 500, "history": 1, "rounds": 100}})
+
+
+WRONG = made.moved(made.delay1, 0, 0)
+
+
+def test_the_stage_keeps_the_smallest_proven_graph(tmp_path):
+    larger = made.biased(made.delay1, len(made.delay1.nodes) - 1, 0.25)
+    stage(plant(tmp_path, [larger, WRONG, made.delay1], [3, 5, 5]), tmp_path)
+    proof = load_json(tmp_path / "proof.json")
+    assert (proof["proven"], proof["candidate"], proof["restart"]) == (True, 2, 5)
+    assert (proof["backed_off"], proof["tried"], proof["proven_restarts"]) == (True, 3, 2)
+    assert proof["grid"] == {"weight": 0.25, "bias": 0.25, "initial": 0.25}
+    graph = Graph.load(tmp_path)
+    assert graph.edges == made.delay1.edges
+    check(Certificate.load(tmp_path / "certificate.npz"), graph, TASKS["delay1"]())
+    assert pq.read_table(tmp_path / "automaton.parquet").num_rows == 4
+
+
+def test_the_stage_stops_at_a_restarts_first_proof(tmp_path):
+    stage(plant(tmp_path, [made.delay1, WRONG], [0, 0]), tmp_path)
+    assert pq.read_table(tmp_path / "proofs.parquet")["verdict"].to_pylist() == ["proven"]
+
+
+def test_the_stage_says_that_nothing_is_proven(tmp_path, capsys):
+    stage(plant(tmp_path, [WRONG, made.drowned], [0, 0]), tmp_path)
+    proof = load_json(tmp_path / "proof.json")
+    assert (proof["proven"], proof["certificate"], proof["candidate"]) == (False, None, 1)
+    word = proof["counterexample"]["word"]
+    assert proof["counterexample"]["step"] == len(word) - 1
+    assert word[0] in ([0], [1])
+    assert "none of 2 candidates is proven" in capsys.readouterr().err
+    assert len(Certificate.load(tmp_path / "certificate.npz")) == 0
+
+
+def test_the_stage_without_candidates_names_the_remedy(tmp_path):
+    with pytest.raises(ParameterError, match=r"raise plants\.delay1\.train\.steps"):
+        stage(plant(tmp_path, [], []), tmp_path)
+
+
+def test_a_tie_goes_to_the_larger_margin_and_an_unproven_plant_to_the_undecided():
+    proofs = [prove(made.moved(made.delay1, 2, w), TASKS["delay1"]()) for w in (1, 2)]
+    wrong = Counterexample((0, 1, 0), shortest=True)
+    verdicts = [wrong, Undecided("budget"), *proofs]
+    trials = [Trial(c, c, True, made.delay1, v) for c, v in enumerate(verdicts)]
+    assert [choose(trials[:n]).candidate for n in (1, 2, 3, 4)] == [0, 1, 2, 3]
