@@ -5,6 +5,7 @@ Importing matplotlib takes half a second, so that only the stages that draw impo
 """
 
 import io
+import re
 from collections.abc import Callable
 
 import matplotlib.style
@@ -19,7 +20,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from bonsai.draw import INK, NEGATIVE, POSITIVE, fraction, number, themed
 
 SHOWN = "#1b9e8a"  # the restart that became the result
-POINTS = 160  # of a restart's line; a longer history is thinned out to every n-th row
+POINTS = 100  # of a restart's line; a longer history is thinned out to every n-th row
+DECADES = 5  # of a log scale, down from the largest value; what is less lies on its floor
 LOOK = {
     "svg.hashsalt": "bonsai",
     "svg.fonttype": "none",
@@ -65,7 +67,7 @@ def training_chart(history: pa.Table, shown: int) -> str:
             known = np.isfinite(values)
             for r in [*np.unique(restart[restart != shown]), shown]:
                 rows = np.flatnonzero((restart == r) & known)
-                rows = rows[:: max(len(rows) // POINTS, 1)]
+                rows = rows[:: -(-len(rows) // POINTS) or 1]
                 strong = {"color": SHOWN, "lw": 1.8} if r == shown else {"color": INK, "lw": 0.5}
                 alpha = 1.0 if r == shown else 0.28
                 ax.plot(step[rows], values[rows], alpha=alpha, **strong)
@@ -89,20 +91,20 @@ def training_chart(history: pa.Table, shown: int) -> str:
 
 
 def clip_chart(clip: pa.Table, shown: int) -> str:
-    """How many restarts stay exact as the threshold rises, and how the shown one starts to fail.
+    """How many restarts stay exact as the threshold rises, and what it leaves of the shown one.
 
-    clip: columns restart, kind (weight | bias), threshold, passed, checked, exact; a restart has
-    thresholds of its own, and behaves between two of them as at the lower one
+    clip: columns restart, kind (weight | bias), threshold, exact; the thresholds of a restart are
+    the magnitudes that occur in it, and between two of them it behaves as at the lower one
     """
-    restart, kind, threshold, passed, checked, exact = (
+    restart, kind, threshold, exact = (
         clip[name].to_numpy(zero_copy_only=False)
-        for name in ("restart", "kind", "threshold", "passed", "checked", "exact")
+        for name in ("restart", "kind", "threshold", "exact")
     )
 
     def draw(axes: np.ndarray) -> None:
-        counts, share = axes.flat
+        counts, left = axes.flat
         counts.set_title("Restarts still exact")
-        share.set_title(f"Sequences passed by restart {shown}")
+        left.set_title(f"Magnitudes above it, restart {shown}")
         for name, color in (("weight", POSITIVE), ("bias", NEGATIVE)):
             levels = np.unique(threshold[kind == name])
             if not levels.size:
@@ -110,28 +112,31 @@ def clip_chart(clip: pa.Table, shown: int) -> str:
             total = np.zeros(len(levels), int)
             for r in np.unique(restart):
                 own = np.flatnonzero((kind == name) & (restart == r))
-                if own.size:
-                    own = own[np.argsort(threshold[own], kind="stable")]
-                    below = np.searchsorted(threshold[own], levels, side="right") - 1
-                    total += np.where(below >= 0, exact[own][below], False)
-                if r == shown and own.size:
-                    passing = passed[own] / np.maximum(checked[own], 1)
-                    share.plot(threshold[own], passing, color=color, lw=0.9, alpha=0.6)
+                if not own.size:
+                    continue
+                own = own[np.argsort(threshold[own], kind="stable")]
+                below = np.searchsorted(threshold[own], levels, side="right") - 1
+                total += np.where(below >= 0, exact[own][below], False)
+                if r == shown:
+                    above = np.arange(len(own))[::-1]
+                    left.plot(threshold[own], above, color=color, lw=0.9, alpha=0.6)
                     for right, fill in ((True, color), (False, "none")):
                         at = exact[own] == right
                         dots = {"ms": 3, "mec": color, "mew": 0.7, "mfc": fill}
-                        share.plot(threshold[own][at], passing[at], "o", **dots)
+                        left.plot(threshold[own][at], above[at], "o", **dots)
             plural = {"weight": "weights", "bias": "biases"}[name]
             counts.step(levels, total, where="post", color=color, lw=1.6, label=plural)
         counts.legend(loc="upper right")
-        counts.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        share.plot([], [], "o", ms=3.5, mfc=INK, mec=INK, label="exact")
-        share.plot([], [], "o", ms=3.5, mfc="none", mec=INK, mew=0.7, label="wrong")
-        share.legend(loc="upper right")
-        share.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0%}"))
+        left.plot([], [], "o", ms=3.5, mfc=INK, mec=INK, label="exact")
+        left.plot([], [], "o", ms=3.5, mfc="none", mec=INK, mew=0.7, label="wrong")
+        left.legend(loc="upper right")
         for ax in axes.flat:
             ax.set_xlabel("clip threshold")
-            ax.set_ylim(bottom=0)
+            ax.set_xscale("symlog", linthresh=0.01)  # weights spread over decades, and reach 0
+            ax.set_xlim(-0.001, max(1.2 * threshold.max(initial=0), 1))
+            ax.set_ylim(0, 1.3 * max(ax.dataLim.y1, 1))  # room for the legend
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
+            ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
     return _svg(draw, 1, 2, (5.6, 2.6), "Clipping: exact restarts by threshold")
 
@@ -210,7 +215,9 @@ def _svg(
         figure = Figure(figsize=inches, layout=ConstrainedLayoutEngine(hspace=0.08, wspace=0.06))
         draw(figure.subplots(rows, columns, squeeze=False))
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return themed(text.getvalue(), label).replace("'DejaVu Sans'", "'DejaVu Sans',sans-serif")
+    svg = themed(text.getvalue(), label).replace("'DejaVu Sans'", "'DejaVu Sans',sans-serif")
+    # A hundredth of a point is enough, and halves the file.
+    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), svg)
 
 
 def _floats(table: pa.Table, name: str) -> np.ndarray:
@@ -219,11 +226,20 @@ def _floats(table: pa.Table, name: str) -> np.ndarray:
 
 
 def _log_scale(ax: Axes, values: np.ndarray) -> None:
-    """A log scale with plain numbers; values of 0 are left out. All 0, it stays linear."""
+    """A log scale, for values that may be 0. If all of them are, it stays linear."""
     positive = values[values > 0]
     if positive.size:
         narrow = positive.max() < 100 * positive.min()
-        ax.set_yscale("log", nonpositive="mask")
+        ax.set_yscale("log", nonpositive="clip")
+        ax.set_ylim(bottom=max(values.min() / 1.2, positive.max() / 10**DECADES))
         ax.yaxis.set_major_locator(LogLocator(10, (1, 2, 5) if narrow else (1,), numticks=6))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _power(v)))
         ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _power(value: float) -> str:
+    """0.01 as it is, but 10⁻⁵ for 0.00001."""
+    exponent = round(float(np.log10(value)))
+    if exponent >= -3:
+        return number(value)
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -181,7 +181,7 @@ def dense_dot(graph: Graph, direction: str = "LR") -> str:
 
     _columns(picture, graph, node)
     for e in graph.edges:
-        share = abs(e.weight) / largest
+        share = (abs(e.weight) / largest) ** 0.5
         alpha = f"{round(40 + 215 * share):02x}"
         picture.edge(
             f"n{e.source}",

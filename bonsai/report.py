@@ -19,6 +19,7 @@ from bonsai.network import Network
 from bonsai.result import Result
 
 PICTURES = ("machine", "graph", "dense", "curves", "clip", "quantize")
+STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "render")
 COLUMNS = (
     "plant",
     "weights + biases (states)",
@@ -64,11 +65,9 @@ def load_plant(folder: Path, name: str, task: str, published: Mapping[str, Any])
     weights, biases = (int(np.count_nonzero(row[mask])) for mask in masks)
     train = _fields(folder / "train.json", "restarts", "exact_restarts")
     seconds = {
-        path.stem: float(_fields(path, "seconds")["seconds"])
-        for path in sorted((folder / "seconds").glob("*.json"))
+        stage: float(_fields(folder / "seconds" / f"{stage}.json", "seconds")["seconds"])
+        for stage in STAGES
     }
-    if "train" not in seconds:
-        raise ArtifactError(f"{folder / 'seconds/train.json'}: no such file; `dvc repro` makes it")
     return Plant(
         name=name,
         task=task,
@@ -216,7 +215,7 @@ def verdict(plant: Plant) -> list[str]:
     else:
         said.append(
             "Not proven: no input sequence was found on which it is wrong, and no certificate "
-            f"either: {(result.reason or 'no reason given').rstrip('.')}."
+            f"either. What was tried: {(result.reason or 'nothing').rstrip('.')}."
         )
     if result.backed_off:
         said.append("Coarser grids than this were right on the samples, but could not be proven.")

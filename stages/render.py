@@ -16,7 +16,7 @@ from bonsai.result import Result
 from stages import run_stage
 
 HISTORY = ["restart", "step", "loss", "penalty", "accuracy", "live"]
-CLIP = ["restart", "kind", "threshold", "passed", "checked", "exact"]
+CLIP = ["restart", "kind", "threshold", "exact"]
 QUANTIZE = ["restart", "weight_step", "bias_step", "initial_step", "exact"]
 
 

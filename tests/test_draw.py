@@ -189,9 +189,7 @@ def test_charts_of_almost_nothing():
         restart=[0], step=[0], loss=[0.0], penalty=[0.0],
         accuracy=pa.nulls(1, pa.float32()), live=pa.nulls(1, pa.int32()),
     )  # fmt: skip
-    clip = table(
-        restart=[0], kind=["weight"], threshold=[0.0], passed=[0], checked=[0], exact=[False]
-    )
+    clip = table(restart=[0], kind=["weight"], threshold=[0.0], exact=[False])
     quantize = table(
         restart=[0], weight_step=[0.3], bias_step=[1.0], initial_step=[1.0], exact=[False]
     )
