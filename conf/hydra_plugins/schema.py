@@ -1,0 +1,249 @@
+"""The typed schema of every parameter; Hydra loads it before it composes `conf/`.
+
+Types and names are refused by the dataclasses, values that make no sense by `check`. `conf/config.yaml`
+calls `check` as a resolver, so `dvc exp run` and `python -m stages.configure` both refuse before any
+stage runs. What each field means is said in `conf/config.yaml`, where its default stands.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+
+class Kernel(Enum):
+    fused = "fused"
+    reference = "reference"
+
+
+class Direction(Enum):
+    LR = "LR"
+    TB = "TB"
+
+
+@dataclass
+class Device:
+    kernel: Kernel = MISSING
+
+
+@dataclass
+class Task:
+    source: str = MISSING
+
+
+@dataclass
+class Dataset:
+    seed: int = MISSING
+    train: int = MISSING
+    validation: int = MISSING
+    test: int = MISSING
+    length: int = MISSING
+    test_length: int = MISSING
+
+
+@dataclass
+class Regularizer:
+    strength: list[list[float]] = MISSING
+    threshold: float = MISSING
+    steepness: float = MISSING
+    l1: float = MISSING
+    biases: bool = MISSING
+
+
+@dataclass
+class Train:
+    seed: int = MISSING
+    cells: list[list[int]] = MISSING
+    restarts: int = MISSING
+    batch: int = MISSING
+    steps: int = MISSING
+    rate: list[list[float]] = MISSING
+    factor: float = MISSING
+    leak: float = MISSING
+    regularizer: Regularizer = field(default_factory=Regularizer)
+    check_every: int = MISSING
+    patience: int = MISSING
+    live: float = MISSING
+    kernel: Kernel = MISSING
+
+
+@dataclass
+class Clip:
+    seed: int = MISSING
+    sequences: int = MISSING
+    length: int = MISSING
+
+
+@dataclass
+class Quantize:
+    seed: int = MISSING
+    sequences: int = MISSING
+    length: int = MISSING
+    steps: list[float] = MISSING
+    keep: int = MISSING
+
+
+@dataclass
+class Dce:
+    fold: bool = MISSING
+
+
+@dataclass
+class Prove:
+    pairs: int = MISSING
+    history: int = MISSING
+    rounds: int = MISSING
+
+
+@dataclass
+class Published:
+    weights: int | None = None
+    biases: int | None = None
+    states: int | None = None
+    holds: str | None = None
+
+
+@dataclass
+class Render:
+    direction: Direction = MISSING
+
+
+@dataclass
+class Plant:
+    name: str = MISSING
+    task: Task = field(default_factory=Task)
+    dataset: Dataset = field(default_factory=Dataset)
+    train: Train = field(default_factory=Train)
+    clip: Clip = field(default_factory=Clip)
+    quantize: Quantize = field(default_factory=Quantize)
+    dce: Dce = field(default_factory=Dce)
+    prove: Prove = field(default_factory=Prove)
+    render: Render = field(default_factory=Render)
+    published: Published = field(default_factory=Published)
+
+
+@dataclass
+class Config:
+    version: int = MISSING
+    seed: int = MISSING
+    garden: list[str] = MISSING
+    device: Device = field(default_factory=Device)
+    dataset: Dataset = field(default_factory=Dataset)
+    train: Train = field(default_factory=Train)
+    clip: Clip = field(default_factory=Clip)
+    quantize: Quantize = field(default_factory=Quantize)
+    dce: Dce = field(default_factory=Dce)
+    prove: Prove = field(default_factory=Prove)
+    render: Render = field(default_factory=Render)
+    plants: dict[str, Plant] = field(default_factory=dict)
+
+
+def check(config: DictConfig) -> None:
+    """Refuse parameters that are missing or make no sense, in the defaults and in every plant.
+
+    Raises ValueError with one line that names the key, its value and what it may be.
+    """
+    for key in sorted(OmegaConf.missing_keys(config)):
+        raise ValueError(f"{key} is not set; give it a value in conf/")
+    garden, plants = list(config.garden), config.plants
+    if not garden or len(set(garden)) < len(garden):
+        raise ValueError(f"garden={garden} must list one plant or more, each once")
+    for plant in garden:
+        if plant not in plants:
+            raise ValueError(f"garden lists '{plant}', but plants has {', '.join(plants)} only")
+    for problem in _problems("", config):
+        raise ValueError(problem)
+    for plant, own in plants.items():
+        if not re.fullmatch("[a-z0-9_]+", plant):
+            raise ValueError(f"plants.{plant}: a plant's name may hold a-z, 0-9 and _ only")
+        if own.name != plant:
+            raise ValueError(f"plants.{plant}.name={own.name} must be '{plant}', the plant's key")
+        if not re.fullmatch(r"\w+|tasks/[\w./-]+\.kiss2", own.task.source):
+            raise ValueError(
+                f"plants.{plant}.task.source={own.task.source} must be a task in bonsai/tasks.py, "
+                "or a file tasks/NAME.kiss2 (a change there reruns the plant)"
+            )
+        for problem in _problems(f"plants.{plant}.", own):
+            raise ValueError(problem)
+
+
+def _problems(prefix: str, own: Any) -> Iterator[str]:
+    """What is wrong with the sections of a plant, or with those of the defaults."""
+
+    def section(name: str, **rules: tuple[str, Any]) -> Iterator[str]:
+        for key, (rule, holds) in rules.items():
+            value = OmegaConf.select(own[name], key.replace("__", "."))
+            plain = OmegaConf.to_object(value) if OmegaConf.is_list(value) else value
+            if not holds(plain):
+                yield f"{prefix}{name}.{key.replace('__', '.')}={plain} must be {rule}"
+
+    positive = ("1 or more", lambda v: v >= 1)
+    natural = ("0 or more", lambda v: v >= 0)
+    seed = ("from 0 to 2**32 - 1", lambda v: 0 <= v < 2**32)
+    cells = (
+        "a list of [outputs, states], with one output or more in each cell and no state below 0",
+        lambda v: v and all(len(c) == 2 and c[0] >= 1 and c[1] >= 0 for c in v),
+    )
+    eights = ("a multiple of 8", lambda v: v >= 8 and v % 8 == 0)
+    batch = (
+        f"a multiple of 8, and at most {prefix}dataset.train={own.dataset.train}",
+        lambda v: v >= 8 and v % 8 == 0 and v <= own.dataset.train,
+    )
+    knots = (
+        "a list of [share of steps, value], shares rising from 0 to 1, no value below 0",
+        lambda v: (
+            len(v) >= 2
+            and all(len(k) == 2 and k[1] >= 0 for k in v)
+            and (v[0][0], v[-1][0]) == (0, 1)
+            and all(a[0] < b[0] for a, b in zip(v, v[1:], strict=False))
+        ),
+    )
+    grid = (
+        "a list of steps above 0, the coarsest first",
+        lambda v: v and v[-1] > 0 and all(a > b for a, b in zip(v, v[1:], strict=False)),
+    )
+    yield from section(
+        "dataset",
+        seed=seed,
+        train=eights,
+        validation=eights,
+        test=eights,
+        length=positive,
+        test_length=positive,
+    )
+    yield from section(
+        "train",
+        seed=seed,
+        cells=cells,
+        restarts=positive,
+        batch=batch,
+        steps=positive,
+        rate=knots,
+        factor=("from 0 to 1", lambda v: 0 <= v <= 1),
+        leak=natural,
+        regularizer__strength=knots,
+        regularizer__threshold=natural,
+        regularizer__steepness=("above 0", lambda v: v > 0),
+        regularizer__l1=natural,
+        check_every=positive,
+        patience=positive,
+        live=natural,
+    )
+    yield from section("clip", seed=seed, sequences=eights, length=positive)
+    yield from section(
+        "quantize", seed=seed, sequences=eights, length=positive, steps=grid, keep=positive
+    )
+    yield from section("prove", pairs=positive, history=natural, rounds=positive)
+
+
+def _checked(version: int, *, _root_: DictConfig) -> int:
+    check(OmegaConf.merge(_root_, {"version": version}))  # a copy that does not come back here
+    return version
+
+
+OmegaConf.register_new_resolver("checked", _checked, replace=True)
+ConfigStore.instance().store(name="schema", node=Config)
