@@ -13,9 +13,10 @@ from bonsai.machine import Machine
 from bonsai.points import Plan
 
 EDGES = 1 << 15  # the most transitions between boxes
+LARGEST = 2.0**20  # bound of a box, beyond which it is taken to grow for ever
 IMAGES = 1 << 19  # the most boxes mapped for one history, two seconds for a large graph
 GRID = 2.0**-14  # on which the bounds of boxes lie, and which makes their growth end
-COARSEN = 32  # rounds after which the grid doubles, up to 2^-5, so that slow growth ends too
+COARSEN = 32  # rounds after which the grid doubles, so that slow growth ends too
 TIGHTEN = 20  # rounds on the finest grid, once the boxes have closed
 
 # A little more than `bonsai.check` asks for, so that the rounding of the check itself fits in.
@@ -147,9 +148,9 @@ def _grow(
         if not least > 0:
             return f"has an output without a sure sign after {n + 1} rounds"
         mapped += use.size
-        if mapped > IMAGES or not max(-lows.min(), highs.max()) < 2**20:
+        if mapped > IMAGES or not max(-lows.min(), highs.max()) < LARGEST:
             return f"does not close in {n + 1} rounds"
-        grid = GRID * 2 ** min(n // COARSEN, 9)
+        grid = GRID * 2.0 ** (n // COARSEN)
         lows = np.where(lows < low[into], np.floor(lows / grid) * grid, low[into])
         highs = np.where(highs > high[into], np.ceil(highs / grid) * grid, high[into])
         changed[:] = False

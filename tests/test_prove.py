@@ -49,7 +49,7 @@ def some_graphs(draw, weights=quarters, heads=quarters):
 
 @st.composite
 def some_machines(draw):
-    """A machine of one input, up to three states, some inputs illegal, some outputs not checked."""
+    """Of one input and up to three states; some inputs illegal, some outputs not checked."""
     count = draw(st.integers(1, 3))
     after = np.array(draw(st.lists(st.integers(-1, count - 1), min_size=6, max_size=6)))
     after = after.reshape(3, 2)[:count].astype(np.int32)
