@@ -47,10 +47,9 @@ class Intervals:
         Both p and q do, so their mixture does for f in [0, 1] and a leak of at least 0.
         """
         a, b = ameo(low, self.factor, self.leak), ameo(high, self.factor, self.leak)
-        least = np.where((low <= 1) & (high >= 1), -1.0, np.minimum(a, b))
-        most = np.where((low <= -1) & (high >= -1), 1.0, np.maximum(a, b))
-        least = np.minimum(least, np.minimum(a, b))
-        most = np.maximum(most, np.maximum(a, b))
+        trough = np.where((low <= 1) & (high >= 1), -1.0, np.inf)
+        crest = np.where((low <= -1) & (high >= -1), 1.0, -np.inf)
+        least, most = np.minimum(trough, np.minimum(a, b)), np.maximum(crest, np.maximum(a, b))
         slack = ACTIVATION * np.maximum(1.0, np.maximum(np.abs(least), np.abs(most)))
         return least - slack, most + slack
 

@@ -24,8 +24,8 @@ def prove(
 ) -> Certificate | Counterexample | Undecided:
     """Decide whether `graph` has the outputs of `machine` on every legal word of every length.
 
-    pairs: the largest certificate of points; a tenth of it, plus one for each state of the machine,
-    is how many steps deep the search for it goes
+    pairs: the largest certificate of points; the search for it goes a tenth as many steps deep,
+    and one more for each state of the machine
     history: boxes are keyed by the machine's state and up to this many last inputs
     rounds: of growing boxes, for each history
 
