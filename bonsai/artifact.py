@@ -91,7 +91,11 @@ def save_arrays(path: str | Path, kind: str, arrays: Mapping[str, Any]) -> None:
 
 def load_arrays(path: str | Path, kind: str, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Read the named arrays of an NPZ of this kind. Raises ArtifactError as `load_table` does."""
-    with _readable(path), np.load(path, allow_pickle=False) as file:
+    with (
+        _readable(path),
+        Path(path).open("rb") as opened,
+        np.load(opened, allow_pickle=False) as file,
+    ):
         found = {name: file[name] for name in file.files}
     _expect(path, kind, str(found.get("kind")), str(found.get("schema")))
     for name in names:

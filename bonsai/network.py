@@ -152,7 +152,7 @@ class Network:
     def tensor(self, kind: str, cell: int) -> np.ndarray:
         """(R, *shape) view of one block; cell -1 is the head."""
         block = self.architecture.block(kind, cell)
-        return self.parameters[:, block.slice].reshape(-1, *block.shape)
+        return self.parameters[:, block.slice].reshape(len(self), *block.shape)
 
     def save(self, path: str | Path) -> None:
         a = self.architecture

@@ -54,7 +54,7 @@ def ones_triple() -> Machine:
 
 
 def gates() -> Machine:
-    """XOR, AND, NOR, NAND of a and b; `change` (probability 0.3) switches to the next mode first"""
+    """XOR, AND, NOR, NAND of a and b; `change` (probability 0.3) goes to the next mode first"""
     modes: list[Callable[[bool, bool], bool]] = [
         lambda a, b: a != b,
         lambda a, b: a and b,

@@ -18,7 +18,6 @@ from typing import Protocol
 import numpy as np
 
 from bonsai.artifact import ArtifactError, load_arrays, save_arrays
-from bonsai.dataset import Sequences
 from bonsai.network import Network
 from bonsai.recipe import Recipe
 from kernels.evaluate import Evaluator

@@ -19,7 +19,7 @@ STEPS_A_CALL = 25
 
 
 def cell_constants(architecture: Architecture) -> dict[str, object]:
-    """Sizes and offsets of `kernels/step.cl` and `kernels/evaluate.cl` as compile-time constants."""
+    """Sizes and offsets of a network, as constants of `step.cl` and `evaluate.cl`."""
     a = architecture
     z = d = c = 0
     cells = []
@@ -56,7 +56,7 @@ def interleaved(values: np.ndarray, lanes: int) -> np.ndarray:
 
 
 class FusedTraining:
-    """Training in progress. `state` and `resume` are exact: what is resumed ends in the same bytes.
+    """Training in progress. `state` and `resume` are exact: a resumed run ends in the same bytes.
 
     inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not trained; N a multiple of 8
     parameters: (R, P) to start from
@@ -126,7 +126,7 @@ class FusedTraining:
         self._many, self._one = TinyJit(self._advance), TinyJit(self._advance)
 
     def state(self) -> dict[str, np.ndarray]:
-        """step (R,), parameters, mean and square (R, P), history (steps, R, 2) of loss, penalty."""
+        """step (R,); parameters, mean, square (R, P); history (steps, R, 2): loss, penalty."""
         return {
             "step": self._step.numpy(),
             "parameters": self._parameters.numpy(),

@@ -1,4 +1,4 @@
-"""The network, its loss and its gradient in NumPy, float64: what the kernels are tested against."""
+"""The network, its loss and its gradient in NumPy, float64: what kernels are tested against."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
 """The stages of the pipeline; each is run as `python -m stages.NAME PLANT` by `dvc repro`.
 
-A stage reads `params.yaml`, loads its artifacts, calls the library and saves. It holds no algorithm.
+A stage reads `params.yaml`, loads artifacts, calls the library and saves. It holds no algorithm.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bonsai.artifact import ArtifactError, save_json
 from bonsai.machine import MachineError

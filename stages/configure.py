@@ -11,7 +11,6 @@ A key or a value that the schema refuses leaves `params.yaml` as it was.
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -22,9 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bonsai.artifact import save_text
 from stages import CONF, PARAMS, ParameterError, parameters, schema
 
-RAISED = (
-    "ValueError raised while resolving interpolation: "  # OmegaConf's, before what `check` said
-)
+RAISED = "ValueError raised while resolving interpolation: "  # before what `check` said
 
 
 def composed(overrides: Sequence[str] = ()) -> str:
@@ -81,7 +78,7 @@ def _plain(value: Any) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """What Hydra and OmegaConf say over several lines and causes, in one, without their insides."""
+    """What Hydra and OmegaConf say over several lines and causes, in one line."""
     parts: list[str] = []
     cause: BaseException | None = error
     while cause is not None:

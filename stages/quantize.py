@@ -26,8 +26,8 @@ def stage(parameters: Any, folder: Path) -> None:
     rounded, settings, trials = quantize(network, p.steps, p.keep, evaluator)
     rounded.save(folder / "quantized.npz")
 
-    row = {(int(r), *map(float, s)): c for c, (r, s) in enumerate(zip(rounded.restart, settings))}
-    tried = [(int(r), *map(float, s)) for r, s in zip(trials.restart, trials.setting)]
+    row = {key: c for c, key in enumerate(_keys(rounded.restart, settings))}
+    tried = _keys(trials.restart, trials.setting)
     unrounded = [key for key in row if key not in set(tried)]
     every = [*tried, *unrounded]
     passed = [*trials.passed, *[None] * len(unrounded)]
@@ -59,6 +59,11 @@ def stage(parameters: Any, folder: Path) -> None:
             "coarsest_weight_step": float(coarsest.max()) if coarsest.size else None,
         },
     )
+
+
+def _keys(restart: np.ndarray, settings: np.ndarray) -> list[tuple[float, ...]]:
+    """Restart and the three steps of each row."""
+    return [(int(r), *map(float, s)) for r, s in zip(restart, settings, strict=True)]
 
 
 if __name__ == "__main__":

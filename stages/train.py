@@ -1,6 +1,7 @@
 """Train all restarts of a plant at once: python -m stages.train PLANT"""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bonsai.artifact import save_json, save_table, save_text
 from bonsai.dataset import load_dataset
 from bonsai.network import Architecture
 from bonsai.recipe import Recipe, Regularizer, schedule
-from bonsai.train import Progress, Trained, train
+from bonsai.train import Progress, Trained, Training, train
 from stages import CHECKPOINTS, run_stage
 
 CURVE_POINTS = 200
@@ -47,8 +48,11 @@ def stage(parameters: Any, folder: Path) -> None:
             p.regularizer.biases,
         ),
     )
-    kind = {"fused": FusedTraining, "reference": PlainTraining}[p.kernel]
-    training = kind(
+    kinds: dict[str, Callable[..., Training]] = {
+        "fused": FusedTraining,
+        "reference": PlainTraining,
+    }
+    training = kinds[p.kernel](
         recipe, data.inputs, data.targets, architecture.initialize(rng, recipe.restarts)
     )
     evaluator = Evaluator(architecture, p.factor, p.leak, check.inputs, check.targets, early=False)

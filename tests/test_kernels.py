@@ -1,0 +1,143 @@
+"""The hand-written kernels against NumPy in float64, finite differences and autograd."""
+
+import numpy as np
+import pytest
+
+from bonsai.network import Architecture
+from bonsai.recipe import BETA1, BETA2, EPSILON, Recipe, Regularizer
+from kernels.evaluate import Evaluator
+from kernels.fused import FusedTraining
+from kernels.oracle import forward, loss_and_gradient
+from kernels.plain import PlainTraining
+
+FACTOR, LEAK = 0.5, 0.0625
+SHAPES = [  # cells, inputs, outputs, T, B, R
+    (((4, 2),), 1, 1, 20, 1024, 1),
+    (((8, 8),), 1, 1, 20, 1024, 2),
+    (((8, 8),), 1, 1, 20, 128, 64),
+    (((12, 6),), 3, 1, 24, 128, 32),
+    (((16, 10), (16, 10)), 3, 1, 40, 512, 2),
+    (((5, 0), (3, 9)), 2, 3, 7, 40, 3),
+    (((3, 2),), 0, 1, 9, 16, 2),
+    (((1, 1),), 1, 1, 1, 8, 1),
+]
+
+
+def problem(cells, inputs, outputs, length, batch, restarts, steps=60):
+    """A recipe, data with don't-cares, and parameters whose gradients do not explode in time."""
+    rng = np.random.default_rng(0)
+    a = Architecture(inputs, cells, outputs)
+    recipe = Recipe(
+        architecture=a,
+        restarts=restarts,
+        batch=batch,
+        length=length,
+        seed=3,
+        rate=np.linspace(0.02, 0.01, steps),
+        strength=np.linspace(0, 0.2, steps),
+        factor=FACTOR,
+        leak=LEAK,
+        regularizer=Regularizer(0.025, 10.0, 0.001, biases=True),
+    )
+    x = rng.choice([-1, 1], (max(256, batch), length, inputs))
+    y = rng.choice([-1, 0, 1], (max(256, batch), length, outputs))
+    p = 0.5 * a.initialize(rng, restarts) + rng.normal(0, 0.05, (restarts, a.size))
+    return recipe, x, y, p.astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradient_is_the_references(shape):
+    recipe, x, y, p = problem(*shape)
+    loss, gradient = FusedTraining(recipe, x, y, p).gradient()
+    rows = recipe.minibatch(0, len(x) // 8)
+    for r in range(0, recipe.restarts, 13):
+        expected = loss_and_gradient(recipe.architecture, p[r], x[rows], y[rows], FACTOR, LEAK)
+        assert loss[r] == pytest.approx(expected[0], rel=1e-5)
+        scale = np.abs(expected[1]).max()
+        np.testing.assert_allclose(gradient[r], expected[1], rtol=0, atol=1e-5 * scale)
+
+
+def test_reference_is_the_finite_difference():
+    recipe, x, y, p = problem(((3, 2), (2, 2)), 2, 2, 5, 16, 1)
+    a, w, h = recipe.architecture, p[0].astype(np.float64), 1e-6
+    _, gradient = loss_and_gradient(a, w, x, y, FACTOR, LEAK)
+    for i in range(a.size):
+        e = np.eye(a.size)[i] * h
+        up, down = (loss_and_gradient(a, w + s * e, x, y, FACTOR, LEAK)[0] for s in (1, -1))
+        assert gradient[i] == pytest.approx((up - down) / (2 * h), abs=1e-6)
+
+
+def test_fused_training_is_tinygrads_autograd_and_adam():
+    recipe, x, y, p = problem(((2, 1),), 1, 1, 2, 16, 2)
+    fused, plain = FusedTraining(recipe, x, y, p), PlainTraining(recipe, x, y, p)
+    for a, b in zip(fused.gradient(), plain.gradient(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    fused.advance(20)
+    plain.advance(20)
+    ours, theirs = fused.state(), plain.state()
+    for name in ("step", "parameters", "mean", "square", "history"):
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5, err_msg=name)
+
+
+def test_one_step_is_adam_with_the_regularizer():
+    recipe, x, y, p = problem(((4, 3),), 1, 1, 6, 32, 3)
+    training = FusedTraining(recipe, x, y, p)
+    training.advance(30)
+    before = training.state()
+    loss, g = training.gradient()
+    training.advance(1)
+    after = training.state()
+
+    w, share = (
+        before["parameters"].astype(np.float64),
+        recipe.regularizer.share(recipe.architecture),
+    )
+    rate, strength = recipe.rate[30], recipe.strength[30]
+    bent = np.tanh((np.abs(w) - 0.025) * 10)
+    g = g + share * np.sign(w) * (strength * 10 * (1 - bent**2) + 0.001)
+    m = BETA1 * before["mean"] + (1 - BETA1) * g
+    v = BETA2 * before["square"] + (1 - BETA2) * g**2
+    step = rate * m / (1 - BETA1**31) / (np.sqrt(v / (1 - BETA2**31)) + EPSILON)
+    np.testing.assert_allclose(after["parameters"], w - step, atol=1e-6)
+    np.testing.assert_allclose(after["history"][30, :, 0], loss, rtol=1e-6)
+    penalty = recipe.regularizer.penalty(w, share, strength)
+    np.testing.assert_allclose(after["history"][30, :, 1], penalty, rtol=1e-5)
+
+
+def test_training_gives_the_same_bytes_again_and_after_an_interruption():
+    recipe, x, y, p = problem(((4, 3),), 1, 1, 6, 32, 3)
+    whole, again, before = (FusedTraining(recipe, x, y, p) for _ in range(3))
+    whole.advance(60)
+    again.advance(37)
+    again.advance(23)
+    before.advance(31)
+    resumed = FusedTraining(recipe, x, y, 0 * p)
+    resumed.resume(before.state())
+    resumed.advance(29)
+    for name, value in whole.state().items():
+        assert value.tobytes() == again.state()[name].tobytes(), name
+        assert value.tobytes() == resumed.state()[name].tobytes(), name
+
+
+@pytest.mark.parametrize("shape", SHAPES[3:], ids=str)
+def test_evaluation_counts_what_the_reference_gets_right(shape):
+    recipe, x, _, p = problem(*shape)
+    a = recipe.architecture
+    x = x[:64]
+    y = np.sign(forward(a, p[0], x, FACTOR, LEAK))  # the first candidate is right
+    y[::5] = 0
+    p = np.concatenate([p, p[:1] + 0.02]).astype(np.float32)
+    values = np.array([forward(a, row, x, FACTOR, LEAK) for row in p])
+    right = ((values * y > 0) | (y == 0)).all(axis=(2, 3))
+    share = Evaluator(a, FACTOR, LEAK, x, y, early=False).right(p)
+    np.testing.assert_array_equal(share, right.sum(axis=1))
+    passed = Evaluator(a, FACTOR, LEAK, x, y, early=True).right(p)
+    np.testing.assert_array_equal(passed, np.cumprod(right, axis=1).sum(axis=1))
+    assert passed[0] == 64
+
+
+def test_evaluation_counts_nan_as_wrong():
+    a = Architecture(1, ((2, 1),), 1)
+    ones = np.ones((8, 3, 1))
+    p = np.full((1, a.size), np.nan, np.float32)
+    assert Evaluator(a, FACTOR, LEAK, ones, ones, early=True).right(p).tolist() == [0]

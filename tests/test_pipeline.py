@@ -1,0 +1,231 @@
+"""DVC itself, run on the garden `tiny` in copies of this repository that have a git of their own.
+
+The copies are made once for the whole file. A test that changes parameters puts them back, so that
+every test finds the first copy as `dvc repro` left it.
+"""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+TINY = "garden=tiny"
+PLANTS = ("delay1", "delay2")
+STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "render")
+TIMED = ("report/index.html", "report/report.md", "report/garden.json")  # they tell the seconds
+
+
+class Copy:
+    """A copy of the repository, committed to a git of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.check_output(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            text=True,
+        )
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file() and name != "dvc.lock":
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        self.env = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DVC_", "GIT_", "HYDRA_"))
+        }
+        self.env |= {
+            "PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+            "DVC_GLOBAL_CONFIG_DIR": str(folder / ".dvc/tmp/global"),
+            "DVC_SYSTEM_CONFIG_DIR": str(folder / ".dvc/tmp/system"),
+            "DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site"),
+        }
+        self.run("git", "init", "--quiet")
+        self.run("git", "config", "user.name", "Bonsai")
+        self.run("git", "config", "user.email", "bonsai@example.org")
+        self.commit()
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """What the command says on stdout and stderr; it has to succeed, or else to fail."""
+        ended = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode != 0) == fails, f"{command}: {ended.returncode}\n{ended.stdout}"
+        return ended.stdout
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", "--message", "as it is")
+
+    def configure(self, *overrides: str) -> None:
+        self.run("python", "-m", "stages.configure", *overrides)
+
+    def repro(self) -> tuple[set[str], set[str]]:
+        """The stages that DVC ran, and those that it had only to fetch from its run cache."""
+        said = self.run("dvc", "repro")
+        return _ran(said), set(re.findall(r"Stage '([^']+)' is cached", said))
+
+    def artifacts(self) -> dict[str, bytes]:
+        data = self.folder / "data"
+        return {
+            str(path.relative_to(data)): path.read_bytes()
+            for path in sorted(data.rglob("*"))
+            if path.is_file() and path.parent.name != "seconds"
+        }
+
+
+def _ran(said: str) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", said))
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The garden `tiny`, grown by `python -m stages.configure` and `dvc repro`."""
+    copy = Copy(tmp_path_factory.mktemp("configured"))
+    copy.configure(TINY)
+    ran, cached = copy.repro()
+    assert ran == {f"{stage}@{plant}" for stage in STAGES for plant in PLANTS} | {"report"}
+    assert not cached
+    copy.commit()
+    return copy
+
+
+@pytest.fixture
+def unchanged(copy: Copy) -> Iterator[Copy]:
+    """The grown copy, put back after the test."""
+    yield copy
+    copy.run("git", "checkout", "--quiet", ".")
+    copy.run("dvc", "checkout", "--quiet")
+
+
+def test_a_second_run_runs_nothing(copy: Copy) -> None:
+    assert copy.repro() == (set(), set())
+
+
+def test_an_override_reruns_one_plant_from_its_stage_on(unchanged: Copy) -> None:
+    grown = unchanged.artifacts()
+    unchanged.configure(TINY, "plants.delay2.clip.length=1")
+    ran, cached = unchanged.repro()
+    after_clip = {f"{stage}@delay2" for stage in STAGES[STAGES.index("clip") :]}
+    assert ran == after_clip | {"report"}
+    assert not cached
+    assert unchanged.artifacts() != grown
+
+    unchanged.configure(TINY)
+    assert unchanged.repro() == (set(), ran)  # going back runs nothing
+    assert unchanged.artifacts() == grown
+
+
+def test_exp_run_writes_the_same_bytes(
+    copy: Copy, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Also that the same seed grows the same bytes again, in a place of another name."""
+    other = Copy(tmp_path_factory.mktemp("experiment"))
+    ran = _ran(other.run("dvc", "exp", "run", "--set-param", TINY))
+    assert "train@delay2" in ran  # nothing came from the first copy's cache
+    params = [(c.folder / "params.yaml").read_text() for c in (copy, other)]
+    assert params[0] == params[1]
+    first, second = copy.artifacts(), other.artifacts()
+    assert first.keys() == second.keys()
+    assert [n for n in first if first[n] != second[n] and n not in TIMED] == []
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("plants.delay2.clip.sequencez=8", "plants.delay2.clip.sequencez"),
+        ("plants.delay2.clip.length=long", "plants.delay2.clip.length"),
+        ("plants.delay2.clip.length=0", "plants.delay2.clip.length=0"),
+        ("garden=nothing", "garden/nothing"),
+    ],
+)
+def test_exp_run_refuses_before_any_stage(copy: Copy, override: str, key: str) -> None:
+    before = (copy.folder / "params.yaml").read_text()
+    said = copy.run("dvc", "exp", "run", "--set-param", override, fails=True)
+    assert key in said
+    assert not _ran(said)
+    assert (copy.folder / "params.yaml").read_text() == before
+
+
+def test_configure_refuses_in_one_line(copy: Copy) -> None:
+    said = copy.run("python", "-m", "stages.configure", "train.stepz=3", fails=True)
+    assert re.fullmatch(r"configure: .*stepz.*\n", said)
+
+
+def test_a_wrong_file_stops_at_the_stage_that_reads_it(unchanged: Copy) -> None:
+    unchanged.configure(TINY, "plants.delay2.prove.history=0")
+    params = unchanged.folder / "params.yaml"
+    params.write_text(params.read_text().replace("history: 0", "history: -1"))
+    said = unchanged.run("dvc", "repro", fails=True)
+    assert "stage prove of plant delay2: params.yaml: plants.delay2.prove.history=-1" in said
+
+
+def test_metrics_are_a_row_a_plant(copy: Copy) -> None:
+    shown = json.loads(copy.run("dvc", "metrics", "show", "--json"))[""]["data"]
+    assert shown.keys() == {f"data/plants/{plant}/proof.json" for plant in PLANTS}
+    proof = shown["data/plants/delay1/proof.json"]["data"]
+    assert {"proven", "margin", "weights", "biases", "states"} <= proof.keys()
+
+
+def test_params_diff_names_what_was_overridden(unchanged: Copy) -> None:
+    unchanged.configure(TINY, "plants.delay2.clip.length=77")
+    diff = json.loads(unchanged.run("dvc", "params", "diff", "--json"))
+    assert diff["params.yaml"].keys() == {"plants.delay2.clip.length"}
+
+
+def test_plots_show_curves_and_pictures(copy: Copy) -> None:
+    copy.run("dvc", "plots", "show", "--out", ".dvc/tmp/plots")
+    page = (copy.folder / ".dvc/tmp/plots/index.html").read_text()
+    for shown in ("delay1: median loss", "delay2: exact restarts", "delay2_graph.svg"):
+        assert shown in page
+
+
+def test_dag_leads_from_the_machine_to_the_report(copy: Copy) -> None:
+    dag = copy.run("dvc", "dag", "--dot", "prove@delay2")
+    for stage in ("machine", "dataset", "train", "clip", "quantize", "dce"):
+        assert f'"{stage}@delay2" ->' in dag
+
+
+def _read_by(module: Path, seen: set[Path]) -> set[Path]:
+    """The project's files that running this module reads: modules, kernels and templates."""
+    if module in seen or module.name == "__init__.py":
+        return seen
+    seen.add(module)
+    for node in ast.walk(ast.parse((ROOT / module).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            value = getattr(node, "value", None)
+            if isinstance(value, str) and (value.endswith(".cl") or value == "templates"):
+                seen.add(module.parent / value)
+            continue
+        for name in names:
+            imported = Path(*name.split(".")).with_suffix(".py")
+            if (ROOT / imported).is_file():
+                _read_by(imported, seen)
+    return seen
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "report"])
+def test_a_stage_depends_on_all_the_code_it_runs(stage: str) -> None:
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    listed = {dep for dep in deps if not dep.startswith("data/") and dep != "tasks"}
+    assert listed == {str(p) for p in _read_by(Path("stages", f"{stage}.py"), set())}
