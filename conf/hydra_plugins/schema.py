@@ -1,7 +1,7 @@
 """The typed schema of every parameter; Hydra loads it before it composes `conf/`.
 
-Types and names are refused by the dataclasses, values that make no sense by `check`. `conf/config.yaml`
-calls `check` as a resolver, so `dvc exp run` and `python -m stages.configure` both refuse before any
+The dataclasses refuse a wrong type or name, and `check` a value that makes no sense. A resolver in
+`conf/config.yaml` runs it, so `dvc exp run` and `python -m stages.configure` both refuse before any
 stage runs. What each field means is said in `conf/config.yaml`, where its default stands.
 """
 
@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, OmegaConf
 
 
 class Kernel(Enum):
@@ -142,7 +143,7 @@ class Config:
     plants: dict[str, Plant] = field(default_factory=dict)
 
 
-def check(config: DictConfig) -> None:
+def check(config: Any) -> None:
     """Refuse parameters that are missing or make no sense, in the defaults and in every plant.
 
     Raises ValueError with one line that names the key, its value and what it may be.
@@ -199,12 +200,12 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
             len(v) >= 2
             and all(len(k) == 2 and k[1] >= 0 for k in v)
             and (v[0][0], v[-1][0]) == (0, 1)
-            and all(a[0] < b[0] for a, b in zip(v, v[1:], strict=False))
+            and all(a[0] < b[0] for a, b in pairwise(v))
         ),
     )
     grid = (
         "a list of steps above 0, the coarsest first",
-        lambda v: v and v[-1] > 0 and all(a > b for a, b in zip(v, v[1:], strict=False)),
+        lambda v: v and v[-1] > 0 and all(a > b for a, b in pairwise(v)),
     )
     yield from section(
         "dataset",
@@ -240,8 +241,11 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
     yield from section("prove", pairs=positive, history=natural, rounds=positive)
 
 
-def _checked(version: int, *, _root_: DictConfig) -> int:
-    check(OmegaConf.merge(_root_, {"version": version}))  # a copy that does not come back here
+def _checked(version: int, *, _root_: Any) -> int:
+    sections: Any = OmegaConf.to_container(_root_)
+    copy = OmegaConf.create({**sections, "version": version})  # does not come back here
+    OmegaConf.resolve(copy)
+    check(copy)
     return version
 
 

@@ -1,0 +1,42 @@
+# `make` lists what there is to make.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/requirements.lock
+
+.PHONY: help repro test test-slow lint lock
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+repro: $(INSTALLED) ## run the pipeline, and print the path of the report
+	@$(BIN)/python -m stages.configure --check
+	@$(BIN)/dvc repro
+	@echo "report: $(CURDIR)/data/report/index.html"
+
+test: $(INSTALLED) ## the tests, without the slow ones
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED) ## the slow tests: real gardens from scratch
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED) ## ruff and mypy
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	@command -v uv >/dev/null || { echo "make lock: no uv on the PATH; pip install uv" >&2; exit 1; }
+	uv pip compile pyproject.toml --group test --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+
+# What is installed is told by a copy of the lock, written last: an interrupted installation leaves
+# none and starts anew, and a checkout that only touched the lock installs nothing.
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: Python 3.11 or newer is needed, and $(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>&1); name another, as in: make PYTHON=python3.12" >&2; exit 1; }
+	@if cmp -s $< $@; then touch $@; else \
+	  echo "Installing requirements.lock into .venv" && rm -f $@ && $(PYTHON) -m venv --clear .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< && \
+	  cp $< $@.part && mv $@.part $@; fi
