@@ -37,7 +37,7 @@ class Trials:
 
 
 def first_exact(
-    evaluator: Evaluator, candidates: list[np.ndarray], keep: int = 1
+    evaluator: Evaluator, factor: float, candidates: list[np.ndarray], keep: int = 1
 ) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
     """For each list of candidates (C, P), in order of preference, the first `keep` exact ones.
 
@@ -47,7 +47,7 @@ def first_exact(
     """
     flat = np.concatenate(candidates)
     screen = min(SCREEN, evaluator.sequences)
-    passed = evaluator.right(flat, screen)
+    passed = evaluator.right(flat, factor, screen)
     checked = np.full(len(flat), screen, np.int32)
     starts = np.cumsum([0, *(len(c) for c in candidates)])
     queues = [
@@ -64,7 +64,7 @@ def first_exact(
         if not asked:
             break
         index = np.array([i for _, i in asked])
-        passed[index] = evaluator.right(flat[index])
+        passed[index] = evaluator.right(flat[index], factor)
         checked[index] = evaluator.sequences
         for k, i in asked:
             if passed[i] == evaluator.sequences:
@@ -88,7 +88,7 @@ def clip(network: Network, kind: str, evaluator: Evaluator) -> tuple[Network, Tr
         cut = chosen & (np.abs(row) <= levels[:, None])
         thresholds.append(levels)
         candidates.append(np.where(cut, np.float32(0), row).astype(np.float32))
-    best, passed, checked = first_exact(evaluator, candidates)
+    best, passed, checked = first_exact(evaluator, network.factor, candidates)
     counts = [len(levels) for levels in thresholds]
     trials = Trials(
         np.repeat(network.restart, counts), np.concatenate(thresholds), passed, checked
@@ -130,7 +130,7 @@ def quantize(
     candidates = [
         np.array([quantized(network, k, setting) for setting in grid]) for k in range(len(network))
     ]
-    found, passed, checked = first_exact(evaluator, candidates, keep)
+    found, passed, checked = first_exact(evaluator, network.factor, candidates, keep)
     kept = [(k, i) for k, exact in enumerate(found) for i in [*exact, None]]
     result = network.with_parameters(
         np.array([network.parameters[k] if i is None else candidates[k][i] for k, i in kept]),

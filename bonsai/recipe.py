@@ -48,10 +48,11 @@ class Regularizer:
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """restarts: R; batch: sequences a step, a multiple of 8; length: T; seed: of minibatches
+    """restarts: R; batch: sequences a step, a multiple of 8; length: T; seed: below 2**32
 
     rate, strength: (steps,) float64, Adam's rate and the regulariser's i_T at each step
-    factor, leak: of the activation
+    factor: (steps,) float64, of the activation at each step; leak: of the activation
+    noise: (steps,) float64, each state gets a uniform random number up to this added after a step
     """
 
     architecture: Architecture
@@ -61,7 +62,8 @@ class Recipe:
     seed: int
     rate: np.ndarray
     strength: np.ndarray
-    factor: float
+    factor: np.ndarray
+    noise: np.ndarray
     leak: float
     regularizer: Regularizer
 
@@ -70,28 +72,54 @@ class Recipe:
         return len(self.rate)
 
     @property
+    def noise_seed(self) -> int:
+        return int(hashed(np.array([self.seed]))[0])
+
+    @property
     def table(self) -> np.ndarray:
-        """(steps, 4) float32: rate, strength, and the bias corrections of Adam's two means."""
+        """(steps, 6) float32: rate, strength, Adam's two bias corrections, factor, noise."""
         n = np.arange(1, self.steps + 1)
-        columns = [self.rate, self.strength, 1 / (1 - BETA1**n), 1 / (1 - BETA2**n)]
+        corrections = [1 / (1 - BETA1**n), 1 / (1 - BETA2**n)]
+        columns = [self.rate, self.strength, *corrections, self.factor, self.noise]
         return np.stack(columns, axis=1).astype(np.float32)
+
+    @property
+    def settled_from(self) -> int:
+        """The first step from which on the factor stays what it is at the end."""
+        moving = np.flatnonzero(self.factor != self.factor[-1])
+        return int(moving[-1]) + 1 if moving.size else 0
 
     def minibatch(self, step: int, units: int) -> np.ndarray:
         """(batch,) int64: rows of the minibatch of this step, out of `units` times 8 rows.
 
         Units of 8 rows are drawn by an integer hash, so that a kernel draws the same ones.
-        Source: Chris Wellons, "Prospecting for hash functions", 2018.
         """
         count = self.batch // UNIT
-        h = (self.seed + step * count + np.arange(count, dtype=np.uint64)) & 0xFFFFFFFF
-        h = h.astype(np.uint32)
-        h ^= h >> 16
-        h *= np.uint32(0x7FEB352D)
-        h ^= h >> 15
-        h *= np.uint32(0x846CA68B)
-        h ^= h >> 16
-        drawn = (h % np.uint32(units)).astype(np.int64)
-        return (drawn[:, None] * UNIT + np.arange(UNIT)).reshape(-1)
+        drawn = hashed(self.seed + step * count + np.arange(count)) % np.uint32(units)
+        return (drawn.astype(np.int64)[:, None] * UNIT + np.arange(UNIT)).reshape(-1)
+
+    def noise_at(self, step: int) -> np.ndarray:
+        """(batch, T, S) float32: what is added to all S states of all cells after each time."""
+        states = sum(s for _, s in self.architecture.cells)
+        shape = (self.batch, self.length, states)
+        first = step * self.batch * self.length * states
+        h = hashed(self.noise_seed + first + np.arange(np.prod(shape))).reshape(shape)
+        uniform = ((h >> np.uint32(9)) | np.uint32(0x3F800000)).view(np.float32) * 2 - 3
+        return np.float32(self.noise[step]) * uniform
+
+
+def hashed(numbers: np.ndarray) -> np.ndarray:
+    """uint32 of the same shape: a well-mixed permutation of the numbers modulo 2**32.
+
+    Source: Chris Wellons, "Prospecting for hash functions", 2018.
+    """
+    h = (numbers.astype(np.int64) & 0xFFFFFFFF).astype(np.uint32)
+    h ^= h >> 16
+    h *= np.uint32(0x7FEB352D)
+    h ^= h >> 15
+    h *= np.uint32(0x846CA68B)
+    h ^= h >> 16
+    return h
 
 
 def schedule(knots: Sequence[Sequence[float]], steps: int) -> np.ndarray:

@@ -5,7 +5,8 @@ validation sequence is right; its *live* size is the number of weights and biase
 Training goes on after the task is solved, because sparsity comes late. It stops
 
 - after `patience` checks in a row in which neither the number of exact restarts grew nor the
-  smallest live size among them fell, once at least one restart is exact, or
+  smallest live size among them fell, once at least one restart is exact and the activation's
+  factor has reached its final value, or
 - at `steps`.
 """
 
@@ -81,29 +82,34 @@ def train(
     """
     counted = recipe.architecture.mask("weight") | recipe.architecture.mask("bias")
     log = _Log([], [], [])
+    waiting = recipe.settled_from
     if checkpoint is not None:
         log = _resume(training, checkpoint, key)
     saved = time.monotonic()
-    while log.step < recipe.steps and not log.settled(patience):
+    while log.step < recipe.steps and not log.settled(patience, waiting):
         steps = min(check_every, recipe.steps - log.step)
         training.advance(steps)
         state = training.state()
         parameters = state["parameters"]
+        factor = float(recipe.table[log.step + steps - 1, 4])
         log.checks.append(log.step + steps)
-        log.accuracy.append((evaluator.right(parameters) / evaluator.sequences).astype(np.float32))
+        log.accuracy.append(
+            (evaluator.right(parameters, factor) / evaluator.sequences).astype(np.float32)
+        )
         log.live.append((np.abs(parameters[:, counted]) > live).sum(axis=1).astype(np.int32))
         report(log.progress(state))
         if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
             save_arrays(checkpoint, "checkpoint", state | log.arrays() | {"key": np.array(key)})
             saved = time.monotonic()
     state = training.state()
+    factor = float(recipe.table[log.step - 1, 4])
     parameters, history = state["parameters"], state["history"][: log.step]
     finite = np.isfinite(parameters).all(axis=1) & np.isfinite(history).all(axis=(0, 2))
     restart = np.arange(recipe.restarts, dtype=np.int32)
     a = log.arrays()
     return Trained(
         network=Network(
-            recipe.architecture, recipe.factor, recipe.leak, parameters[finite], restart[finite]
+            recipe.architecture, factor, recipe.leak, parameters[finite], restart[finite]
         ),
         history=history[:, finite],
         checks=a["checks"],
@@ -132,10 +138,12 @@ class _Log:
             "live": np.array(self.live, np.int32),
         }
 
-    def settled(self, patience: int) -> bool:
-        """The stopping criterion of this module."""
+    def settled(self, patience: int, waiting: int) -> bool:
+        """The stopping criterion of this module; checks before step `waiting` do not count."""
         best_exact, best_live, since = 0, np.inf, 0
-        for accuracy, live in zip(self.accuracy, self.live, strict=True):
+        for step, accuracy, live in zip(self.checks, self.accuracy, self.live, strict=True):
+            if step < waiting:
+                continue
             exact = accuracy == 1
             smallest = live[exact].min() if exact.any() else np.inf
             if exact.sum() > best_exact or smallest < best_live:

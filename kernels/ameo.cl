@@ -5,11 +5,15 @@
 #if LANES == 8
 typedef float8 vec;
 typedef int8 ivec;
+typedef uint8 uvec;
+#define LANE_NUMBERS ((uvec)(0, 1, 2, 3, 4, 5, 6, 7))
 #define AS_IVEC as_int8
 #define AS_VEC as_float8
 #elif LANES == 1
 typedef float vec;
 typedef int ivec;
+typedef uint uvec;
+#define LANE_NUMBERS 0u
 #define AS_IVEC as_int
 #define AS_VEC as_float
 #endif

@@ -21,7 +21,6 @@ class Evaluator:
     def __init__(
         self,
         architecture: Architecture,
-        factor: float,
         leak: float,
         inputs: np.ndarray,
         targets: np.ndarray,
@@ -34,7 +33,6 @@ class Evaluator:
             "LANES": device.lanes,
             "STEPS": inputs.shape[1],
             "EARLY": int(early),
-            "FACTOR": as_float(factor),
             "LEAK": as_float(leak),
         }
         self._lanes = device.lanes
@@ -43,8 +41,13 @@ class Evaluator:
         self._inputs = Tensor(interleaved(inputs, device.lanes)).realize()
         self._targets = Tensor(interleaved(targets, device.lanes)).realize()
 
-    def right(self, parameters: np.ndarray, sequences: int | None = None) -> np.ndarray:
-        """(C, P) to (C,) int32: sequences right, out of the first `sequences` (all by default)."""
+    def right(
+        self, parameters: np.ndarray, factor: float, sequences: int | None = None
+    ) -> np.ndarray:
+        """(C, P) to (C,) int32: sequences right, out of the first `sequences` (all by default).
+
+        factor: of the activation
+        """
         groups = (sequences or self.sequences) // self._lanes
         counts = []
         for first in range(0, len(parameters), BATCH):
@@ -61,6 +64,7 @@ class Evaluator:
                 self._inputs,
                 self._targets,
                 Tensor(np.array([len(some), groups], np.int32)).realize(),
+                Tensor(np.array([factor], np.float32)).realize(),
             )
             counts.append(right.numpy()[: len(some)])
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)

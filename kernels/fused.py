@@ -41,7 +41,7 @@ def cell_constants(architecture: Architecture) -> dict[str, object]:
         "HEAD_B": a.block("bias", -1).offset,
         "CARRY": max(c, 1),
         "BACK": max(o for o, _ in a.cells),
-        "CELLS(F)": " ".join(f"F({', '.join(map(str, cell[:9]))})" for cell in cells),
+        "CELLS(F)": " ".join(f"F({', '.join(map(str, cell[:10]))})" for cell in cells),
         "CELLS_REVERSED(F)": " ".join(f"F({', '.join(map(str, cell))})" for cell in cells[::-1]),
     }
 
@@ -80,9 +80,9 @@ class FusedTraining:
             "GROUPS": groups,
             "POOL": f"{len(inputs) // UNIT}u",
             "STEPS": recipe.length,
-            "SEED": f"{recipe.seed % 2**32}u",
+            "SEED": f"{recipe.seed}u",
+            "NOISE_SEED": f"{recipe.noise_seed}u",
             "SCALE": as_float(1 / (recipe.batch * recipe.length * a.outputs)),
-            "FACTOR": as_float(recipe.factor),
             "LEAK": as_float(recipe.leak),
             "THRESHOLD": as_float(recipe.regularizer.threshold),
             "STEEPNESS": as_float(recipe.regularizer.steepness),
@@ -160,6 +160,7 @@ class FusedTraining:
             self._inputs,
             self._targets,
             self._step,
+            self._table,
         )
 
     def _advance(self, steps: int) -> Tensor:

@@ -15,7 +15,7 @@ from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
 
 
-def ameo(x: Tensor, factor: float, leak: float) -> Tensor:
+def ameo(x: Tensor, factor: Tensor, leak: float) -> Tensor:
     """The activation of `bonsai.activation`, from its formula as published."""
     u = x / 2 - 0.5
     linear = (x <= -1).where(x + 2, (x <= 1).where(-x, x - 2))
@@ -80,6 +80,7 @@ class PlainTraining:
                     Tensor(self._inputs[rows]).realize(),
                     Tensor(self._targets[rows]).realize(),
                     Tensor([strength]).realize(),
+                    *self._activation(),
                 )
             self._history[self._step, :, 0] = loss.numpy()
             self._history[self._step, :, 1] = penalty.numpy()
@@ -87,13 +88,21 @@ class PlainTraining:
 
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         rows = self.recipe.minibatch(self._step, self._units)
-        loss = self._loss(Tensor(self._inputs[rows]), Tensor(self._targets[rows]))
+        x, target = Tensor(self._inputs[rows]), Tensor(self._targets[rows])
+        loss = self._loss(x, target, *self._activation())
         gradient = loss.sum().gradient(self._parameters)[0]
         return loss.numpy(), gradient.numpy()
 
-    def _advance(self, x: Tensor, target: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+    def _activation(self) -> tuple[Tensor, Tensor]:
+        """The factor (1,) and the noise (B, T, S) of this step."""
+        factor = float(self.recipe.table[self._step, 4])
+        return Tensor([factor]).realize(), Tensor(self.recipe.noise_at(self._step)).realize()
+
+    def _advance(
+        self, x: Tensor, target: Tensor, strength: Tensor, factor: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
         self._adam.zero_grad()
-        loss, penalty = self._loss(x, target), self._penalty(strength)
+        loss, penalty = self._loss(x, target, factor, noise), self._penalty(strength)
         (loss.sum() + penalty.sum()).backward()
         Tensor.realize(loss, penalty, *self._adam.schedule_step())
         return loss, penalty
@@ -104,7 +113,7 @@ class PlainTraining:
         shape = block.shape if kind == "weight" else (1, *block.shape)
         return self._parameters[:, block.slice].reshape(-1, *shape)
 
-    def _loss(self, x: Tensor, target: Tensor) -> Tensor:
+    def _loss(self, x: Tensor, target: Tensor, factor: Tensor, noise: Tensor) -> Tensor:
         """x: (B, T, I), target: (B, T, O); returns (R,), the mean squared hinge."""
         a, r, batch = self.recipe.architecture, self.recipe.restarts, len(target)
         states = [
@@ -114,12 +123,15 @@ class PlainTraining:
         total = Tensor.zeros(r)
         for t in range(self.recipe.length):
             h = x[:, t].unsqueeze(0).expand(r, batch, a.inputs) if a.inputs else None
+            first = 0
             for k, (o, s) in enumerate(a.cells):
                 parts = [part for part in (h, states[k]) if part is not None]
                 z = parts[0].cat(*parts[1:], dim=2)  # (R, B, n+S)
                 pre = z @ self._tensor("weight", k) + self._tensor("bias", k)
-                value = ameo(pre, self.recipe.factor, self.recipe.leak)
-                h, states[k] = value[:, :, :o], value[:, :, o:] if s else None
+                value = ameo(pre, factor, self.recipe.leak)
+                h = value[:, :, :o]
+                states[k] = value[:, :, o:] + noise[:, t, first : first + s] if s else None
+                first += s
             assert h is not None
             y = h @ self._tensor("weight", -1) + self._tensor("bias", -1)
             hinge = (target[:, t] * target[:, t] - y * target[:, t]).relu()

@@ -7,10 +7,10 @@
 //
 // Compile-time constants (kernels/fused.py): LANES, UNIT (groups drawn together), ITEMS, RESTARTS,
 // CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), STEPS, INPUTS, OUTPUTS, PARAMETERS,
-// SEED, SCALE, FACTOR, LEAK, RECORD_Z and RECORD_D (slots a step), HEAD_*, and
-// CELLS(F) = F(n, O, S, W, B, S0, Z, NEXT, D) for each cell: widths, offsets of its W, b and s0 in the
-// parameters, of its z and the next cell's z in a step's record, and of its deltas;
-// CELLS_REVERSED(F) adds C, the offset of its states in the carry, and whether it is the FIRST.
+// SEED, SCALE, LEAK, RECORD_Z and RECORD_D (slots a step), HEAD_*, and
+// CELLS(F) = F(n, O, S, W, B, S0, Z, NEXT, D, C) for each cell: widths, offsets of its W, b and s0 in
+// the parameters, of its z and the next cell's z in a step's record, of its deltas, and of its states
+// in the carry; CELLS_REVERSED(F) adds whether it is the FIRST.
 
 #if LANES == 1
 #define STRIDE ITEMS // neighbouring work-items touch neighbouring words
@@ -23,17 +23,28 @@
 typedef __global vec *Slots;
 typedef __global const float *Weights;
 
-// Which group of the dataset is i-th in the minibatch of this step. The same integer hash as
-// `Recipe.minibatch`. Source: Chris Wellons, "Prospecting for hash functions", 2018.
+// The integer hash of `bonsai.recipe.hashed`.
+// Source: Chris Wellons, "Prospecting for hash functions", 2018.
+#define HASH(h) h ^= h >> 16; h *= 0x7feb352du; h ^= h >> 15; h *= 0x846ca68bu; h ^= h >> 16
+
+// Which group of the dataset is i-th in the minibatch of this step, as in `Recipe.minibatch`.
 inline uint drawn(uint step, uint i) {
     uint h = SEED + step * (GROUPS / UNIT) + i / UNIT;
-    h ^= h >> 16; h *= 0x7feb352du; h ^= h >> 15; h *= 0x846ca68bu; h ^= h >> 16;
+    HASH(h);
     return h % POOL * UNIT + i % UNIT;
+}
+
+// Uniform in [-1, 1) for one state of LANES sequences at one time, as in `Recipe.noise_at`.
+inline vec uniform_at(uint step, uint group, uint t, uint state) {
+    uvec h = NOISE_SEED +
+             (((step * GROUPS + group) * LANES + LANE_NUMBERS) * STEPS + t) * CARRY + state;
+    HASH(h);
+    return AS_VEC(AS_IVEC((h >> 9) | 0x3f800000u)) * 2.0f - 3.0f;
 }
 
 // TILE neurons of one cell, from j on: weighted sums, activation, derivative.
 inline void neurons(const int TILE, const int j, const int n, const int O, const int S,
-                    Weights W, Weights b, Slots z, Slots after, Slots next, Slots d) {
+                    Weights W, Weights b, Slots z, Slots after, Slots next, Slots d, float factor) {
     vec sum[8];
     #pragma unroll
     for (int k = 0; k < TILE; k++) sum[k] = (vec)b[j + k];
@@ -45,7 +56,7 @@ inline void neurons(const int TILE, const int j, const int n, const int O, const
     #pragma unroll
     for (int k = 0; k < TILE; k++) {
         vec slope;
-        const vec value = ameo_with_derivative(sum[k], FACTOR, LEAK, &slope);
+        const vec value = ameo_with_derivative(sum[k], factor, LEAK, &slope);
         AT(d, j + k) = slope;
         if (j + k < O) AT(next, j + k) = value;
         else AT(after, n + j + k - O) = value;
@@ -112,12 +123,13 @@ inline void weight_gradient(const int N, const int J, Slots z, Slots delta, Slot
 
 __kernel void gradient(__global float *partial, __global vec *scratch, Weights parameters,
                        __global const vec *inputs, __global const vec *targets,
-                       __global const int *counter) {
+                       __global const int *counter, __global const float *schedule) {
     const int item = get_global_id(0);
     if (item >= ITEMS) return;
     const int restart = item / CHUNKS, chunk = item % CHUNKS;
     Weights p = parameters + restart * PARAMETERS;
     const uint step = counter[restart];
+    const float factor = schedule[step * SCHEDULE + 4], noise = schedule[step * SCHEDULE + 5];
 
     const Slots zs = scratch + (STRIDE == 1 ? item * SLOTS : item);
     const Slots ds = zs + (STEPS + 1) * RECORD_Z * STRIDE;
@@ -131,19 +143,23 @@ __kernel void gradient(__global float *partial, __global vec *scratch, Weights p
         __global const vec *x = inputs + sequence * (STEPS * INPUTS);
         __global const vec *y = targets + sequence * (STEPS * OUTPUTS);
 
-        #define START(n, O, S, W, B, S0, Z, NEXT, D) \
+        #define START(n, O, S, W, B, S0, Z, NEXT, D, C) \
             for (int i = 0; i < S; i++) AT(zs, Z + n + i) = (vec)p[S0 + i];
         CELLS(START)
         for (int t = 0; t < STEPS; t++) {
             const Slots z = zs + t * RECORD_Z * STRIDE, d = ds + t * RECORD_D * STRIDE;
             for (int i = 0; i < INPUTS; i++) AT(z, i) = x[t * INPUTS + i];
-            #define FORWARD(n, O, S, W, B, S0, Z, NEXT, D) { \
+            #define FORWARD(n, O, S, W, B, S0, Z, NEXT, D, C) { \
                 const Slots own = z + Z * STRIDE, after = z + (RECORD_Z + Z) * STRIDE; \
                 const Slots next = z + NEXT * STRIDE, slope = d + D * STRIDE; \
                 for (int j = 0; j + 8 <= O + S; j += 8) \
-                    neurons(8, j, n, O, S, p + W, p + B, own, after, next, slope); \
+                    neurons(8, j, n, O, S, p + W, p + B, own, after, next, slope, factor); \
                 if ((O + S) % 8) \
-                    neurons((O + S) % 8, (O + S) / 8 * 8, n, O, S, p + W, p + B, own, after, next, slope); \
+                    neurons((O + S) % 8, (O + S) / 8 * 8, n, O, S, p + W, p + B, own, after, next, \
+                            slope, factor); \
+                if (noise > 0.0f) \
+                    for (int i = 0; i < S; i++) \
+                        AT(after, n + i) += noise * uniform_at(step, group, t, C + i); \
             }
             CELLS(FORWARD)
             for (int o = 0; o < OUTPUTS; o++) {

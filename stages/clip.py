@@ -23,7 +23,7 @@ def stage(parameters: Any, folder: Path) -> None:
     machine = Machine.load(folder / "machine.parquet")
     fresh = draw(machine, np.random.default_rng([p.seed, 1]), p.sequences, p.length)
     evaluator = Evaluator(
-        network.architecture, network.factor, network.leak, fresh.inputs, fresh.targets, early=True
+        network.architecture, network.leak, fresh.inputs, fresh.targets, early=True
     )
     kinds, found = ("weight", "bias"), []
     for kind in kinds:

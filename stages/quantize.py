@@ -21,7 +21,7 @@ def stage(parameters: Any, folder: Path) -> None:
     machine = Machine.load(folder / "machine.parquet")
     fresh = draw(machine, np.random.default_rng([p.seed, 2]), p.sequences, p.length)
     evaluator = Evaluator(
-        network.architecture, network.factor, network.leak, fresh.inputs, fresh.targets, early=True
+        network.architecture, network.leak, fresh.inputs, fresh.targets, early=True
     )
     rounded, settings, trials = quantize(network, p.steps, p.keep, evaluator)
     rounded.save(folder / "quantized.npz")

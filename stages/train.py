@@ -39,7 +39,8 @@ def stage(parameters: Any, folder: Path) -> None:
         seed=int(rng.integers(1 << 32)),
         rate=schedule(p.rate, p.steps),
         strength=schedule(p.regularizer.strength, p.steps),
-        factor=p.factor,
+        factor=schedule(p.factor, p.steps),
+        noise=schedule(p.noise, p.steps),
         leak=p.leak,
         regularizer=Regularizer(
             p.regularizer.threshold,
@@ -55,7 +56,7 @@ def stage(parameters: Any, folder: Path) -> None:
     training = kinds[p.kernel](
         recipe, data.inputs, data.targets, architecture.initialize(rng, recipe.restarts)
     )
-    evaluator = Evaluator(architecture, p.factor, p.leak, check.inputs, check.targets, early=False)
+    evaluator = Evaluator(architecture, p.leak, check.inputs, check.targets, early=False)
     checkpoint = CHECKPOINTS / f"{folder.name}.npz"
     content = (folder / "dataset.parquet").read_bytes() + OmegaConf.to_yaml(p).encode()
     with tqdm(total=p.steps, desc=f"train {parameters.name}", unit="step", disable=None) as bar:

@@ -23,7 +23,7 @@ SHAPES = [  # cells, inputs, outputs, T, B, R
 ]
 
 
-def problem(cells, inputs, outputs, length, batch, restarts, steps=60):
+def problem(cells, inputs, outputs, length, batch, restarts, steps=60, noise=0.0):
     """A recipe, data with don't-cares, and parameters whose gradients do not explode in time."""
     rng = np.random.default_rng(0)
     a = Architecture(inputs, cells, outputs)
@@ -35,7 +35,8 @@ def problem(cells, inputs, outputs, length, batch, restarts, steps=60):
         seed=3,
         rate=np.linspace(0.02, 0.01, steps),
         strength=np.linspace(0, 0.2, steps),
-        factor=FACTOR,
+        factor=np.linspace(FACTOR, 0.25, steps),
+        noise=np.linspace(0, noise, steps),
         leak=LEAK,
         regularizer=Regularizer(0.025, 10.0, 0.001, biases=True),
     )
@@ -68,7 +69,7 @@ def test_reference_is_the_finite_difference():
 
 
 def test_fused_training_is_tinygrads_autograd_and_adam():
-    recipe, x, y, p = problem(((2, 1),), 1, 1, 2, 16, 2)
+    recipe, x, y, p = problem(((2, 2),), 1, 1, 2, 16, 2, noise=0.3)
     fused, plain = FusedTraining(recipe, x, y, p), PlainTraining(recipe, x, y, p)
     for a, b in zip(fused.gradient(), plain.gradient(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -80,7 +81,7 @@ def test_fused_training_is_tinygrads_autograd_and_adam():
 
 
 def test_one_step_is_adam_with_the_regularizer():
-    recipe, x, y, p = problem(((4, 3),), 1, 1, 6, 32, 3)
+    recipe, x, y, p = problem(((4, 3),), 1, 1, 6, 32, 3, noise=0.2)
     training = FusedTraining(recipe, x, y, p)
     training.advance(30)
     before = training.state()
@@ -105,7 +106,7 @@ def test_one_step_is_adam_with_the_regularizer():
 
 
 def test_training_gives_the_same_bytes_again_and_after_an_interruption():
-    recipe, x, y, p = problem(((4, 3),), 1, 1, 6, 32, 3)
+    recipe, x, y, p = problem(((4, 3),), 1, 1, 6, 32, 3, noise=0.2)
     whole, again, before = (FusedTraining(recipe, x, y, p) for _ in range(3))
     whole.advance(60)
     again.advance(37)
@@ -129,9 +130,9 @@ def test_evaluation_counts_what_the_reference_gets_right(shape):
     p = np.concatenate([p, p[:1] + 0.02]).astype(np.float32)
     values = np.array([forward(a, row, x, FACTOR, LEAK) for row in p])
     right = ((values * y > 0) | (y == 0)).all(axis=(2, 3))
-    share = Evaluator(a, FACTOR, LEAK, x, y, early=False).right(p)
+    share = Evaluator(a, LEAK, x, y, early=False).right(p, FACTOR)
     np.testing.assert_array_equal(share, right.sum(axis=1))
-    passed = Evaluator(a, FACTOR, LEAK, x, y, early=True).right(p)
+    passed = Evaluator(a, LEAK, x, y, early=True).right(p, FACTOR)
     np.testing.assert_array_equal(passed, np.cumprod(right, axis=1).sum(axis=1))
     assert passed[0] == 64
 
@@ -140,4 +141,4 @@ def test_evaluation_counts_nan_as_wrong():
     a = Architecture(1, ((2, 1),), 1)
     ones = np.ones((8, 3, 1))
     p = np.full((1, a.size), np.nan, np.float32)
-    assert Evaluator(a, FACTOR, LEAK, ones, ones, early=True).right(p).tolist() == [0]
+    assert Evaluator(a, LEAK, ones, ones, early=True).right(p, FACTOR).tolist() == [0]

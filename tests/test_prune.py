@@ -33,7 +33,7 @@ def words(count=64, length=12):
 
 
 def evaluator(network, early=True):
-    return Evaluator(network.architecture, network.factor, network.leak, *words(), early=early)
+    return Evaluator(network.architecture, network.leak, *words(), early=early)
 
 
 def test_clip_finds_the_highest_threshold_that_stays_exact():
@@ -81,7 +81,7 @@ def test_first_exact_prefers_the_order_given():
     network = delay1_network(0.0)
     good, bad = network.parameters
     chosen, passed, checked = first_exact(
-        evaluator(network), [np.array([bad, good, good]), np.array([bad])], keep=1
+        evaluator(network), 0.5, [np.array([bad, good, good]), np.array([bad])], keep=1
     )
     assert chosen == [[1], []]
     assert passed[0] < checked[0]
@@ -90,11 +90,12 @@ def test_first_exact_prefers_the_order_given():
 
 @st.composite
 def networks(draw):
-    """Random sparse networks on a dyadic grid, f = 1 and leak 0: all arithmetic is exact."""
+    """Random sparse networks of integer weights, f = 1 and leak 0: all arithmetic is exact."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cells = draw(st.sampled_from([((2, 2),), ((3, 3),), ((2, 2), (2, 2)), ((3, 0), (2, 2))]))
     a = Architecture(draw(st.integers(1, 2)), cells, draw(st.integers(1, 2)))
-    p = rng.integers(-4, 5, (1, a.size)) / 4 * (rng.random((1, a.size)) < draw(st.floats(0, 0.7)))
+    p = np.where(a.mask("weight"), rng.integers(-2, 3, a.size), rng.integers(-4, 5, a.size) / 4)
+    p = (p * (rng.random(a.size) < draw(st.floats(0, 0.7))))[None]
     return Network(a, 1.0, 0.0, p.astype(np.float32), np.zeros(1, np.int32))
 
 

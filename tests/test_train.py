@@ -23,11 +23,12 @@ def problem(steps=600, restarts=8):
         seed=1,
         rate=np.full(steps, 0.02),
         strength=np.linspace(0, 0.2, steps),
-        factor=0.5,
+        factor=np.full(steps, 0.5),
+        noise=np.zeros(steps),
         leak=0.0625,
         regularizer=Regularizer(0.025, 10.0, 0.001, biases=True),
     )
-    evaluator = Evaluator(a, 0.5, 0.0625, check.inputs, check.targets, early=False)
+    evaluator = Evaluator(a, 0.0625, check.inputs, check.targets, early=False)
     parameters = a.initialize(rng, restarts)
     return recipe, data, evaluator, parameters
 

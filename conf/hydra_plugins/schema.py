@@ -1,8 +1,8 @@
 """The typed schema of every parameter; Hydra loads it before it composes `conf/`.
 
-The dataclasses refuse a wrong type or name, and `check` a value that makes no sense. A resolver in
-`conf/config.yaml` runs it, so `dvc exp run` and `python -m stages.configure` both refuse before any
-stage runs. What each field means is said in `conf/config.yaml`, where its default stands.
+The dataclasses refuse a wrong type or name, and `check` a value that makes no sense. A resolver
+in `conf/config.yaml` runs it, so `dvc exp run` and `python -m stages.configure` both refuse before
+any stage runs. What each field means is said in `conf/config.yaml`, where its default stands.
 """
 
 import re
@@ -63,7 +63,8 @@ class Train:
     batch: int = MISSING
     steps: int = MISSING
     rate: list[list[float]] = MISSING
-    factor: float = MISSING
+    factor: list[list[float]] = MISSING
+    noise: list[list[float]] = MISSING
     leak: float = MISSING
     regularizer: Regularizer = field(default_factory=Regularizer)
     check_every: int = MISSING
@@ -203,6 +204,7 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
             and all(a[0] < b[0] for a, b in pairwise(v))
         ),
     )
+    shares = (f"{knots[0]} and none above 1", lambda v: knots[1](v) and all(k[1] <= 1 for k in v))
     grid = (
         "a list of steps above 0, the coarsest first",
         lambda v: v and v[-1] > 0 and all(a > b for a, b in pairwise(v)),
@@ -224,7 +226,8 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         batch=batch,
         steps=positive,
         rate=knots,
-        factor=("from 0 to 1", lambda v: 0 <= v <= 1),
+        factor=shares,
+        noise=knots,
         leak=natural,
         regularizer__strength=knots,
         regularizer__threshold=natural,
