@@ -206,10 +206,10 @@ def _exact_activation(x: np.ndarray, factor: float, leak: float) -> np.ndarray |
         linear = plus(np.abs(plus(inner, -1.0)), -1.0)
         inside = kept(kept(np.array(factor)) * linear)
     if factor != 1:
-        u = plus(inner / 2, -0.5)
-        v = np.where(inner <= 2, u, plus(np.where(inner <= 2, 1.0, u), -1.0))
-        power = plus(16 * kept(kept(v * v) ** 2), -1.0)
-        smooth = kept(plus(np.array(1.0), -factor) * np.where(inner <= 2, power, -power))
+        past = plus(inner, -1.0)
+        e = np.where(inner <= 2, past, plus(np.where(inner <= 2, 2.0, past), -2.0))
+        quartic = plus(kept(kept(e * e) ** 2), -1.0)
+        smooth = kept(plus(np.array(1.0), -factor) * np.where(inner <= 2, quartic, -quartic))
         inside = plus(inside, smooth)
     value = np.ones_like(t)
     value[t <= 3] = inside

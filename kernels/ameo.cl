@@ -28,9 +28,7 @@ typedef uint uvec;
 
 inline vec absolute(vec x) { return AS_VEC(AS_IVEC(x) & ~SIGN); }
 
-inline vec pick(ivec mask, vec yes, vec no) {
-    return AS_VEC((mask & AS_IVEC(yes)) | (~mask & AS_IVEC(no)));
-}
+inline vec pick(ivec mask, vec yes, vec no) { return mask ? yes : no; }
 
 inline float lane_sum(vec v) {
 #if LANES == 8
@@ -42,33 +40,25 @@ inline float lane_sum(vec v) {
 #endif
 }
 
+// What both functions below share: e of bonsai/activation.py, and where t > 2 and t > 3.
+#define PIECES \
+    const vec t = absolute(x); \
+    const ivec far = MASK(t > 2.0f), tail = MASK(t > 3.0f); \
+    const vec past = t - 1.0f; \
+    const vec e = past - AS_VEC(far & AS_IVEC((vec)2.0f)), square = e * e; \
+    const vec smooth = AS_VEC(AS_IVEC(square * square - 1.0f) ^ (far & SIGN)); \
+    const vec inside = factor * (absolute(past) - 1.0f) + (1.0f - factor) * smooth; \
+    const vec y = pick(tail, 1.0f + leak * (t - 3.0f), inside);
+
 inline vec ameo(vec x, float factor, float leak) {
-    const vec t = absolute(x);
-    const vec u = t * 0.5f - 0.5f;
-    const ivec far = MASK(t > 2.0f);
-    const vec v = u - AS_VEC(far & AS_IVEC((vec)1.0f));
-    const vec w = v * v;
-    const vec smooth = AS_VEC(AS_IVEC(16.0f * (w * w) - 1.0f) ^ (far & SIGN));
-    const vec linear = absolute(t - 1.0f) - 1.0f;
-    const vec inside = factor * linear + (1.0f - factor) * smooth;
-    const vec y = pick(MASK(t > 3.0f), 1.0f + leak * (t - 3.0f), inside);
+    PIECES
     return AS_VEC(AS_IVEC(y) ^ (AS_IVEC(x) & SIGN));
 }
 
-// Activation and derivative together: they share all but a few operations.
 inline vec ameo_with_derivative(vec x, float factor, float leak, vec *derivative) {
-    const vec t = absolute(x);
-    const vec u = t * 0.5f - 0.5f;
-    const ivec far = MASK(t > 2.0f);
-    const ivec tail = MASK(t > 3.0f);
-    const vec v = u - AS_VEC(far & AS_IVEC((vec)1.0f));
-    const vec w = v * v;
-    const vec smooth = AS_VEC(AS_IVEC(16.0f * (w * w) - 1.0f) ^ (far & SIGN));
-    const vec past = t - 1.0f;
-    const vec inside = factor * (absolute(past) - 1.0f) + (1.0f - factor) * smooth;
-    const vec y = pick(tail, 1.0f + leak * (t - 3.0f), inside);
-    const vec cubic = AS_VEC(AS_IVEC(32.0f * (v * w)) ^ (far & SIGN));
+    PIECES
+    const vec cubic = AS_VEC(AS_IVEC((4.0f * (1.0f - factor)) * (e * square)) ^ (far & SIGN));
     const vec slope = AS_VEC(AS_IVEC((vec)factor) | (AS_IVEC(past) & SIGN));
-    *derivative = pick(tail, (vec)leak, slope + (1.0f - factor) * cubic);
+    *derivative = pick(tail, (vec)leak, slope + cubic);
     return AS_VEC(AS_IVEC(y) ^ (AS_IVEC(x) & SIGN));
 }

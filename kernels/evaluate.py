@@ -31,13 +31,16 @@ class Evaluator:
         self.sequences = len(inputs)
         constants = cell_constants(architecture) | {
             "LANES": device.lanes,
+            "ITEMS": BATCH,
             "STEPS": inputs.shape[1],
             "EARLY": int(early),
             "LEAK": as_float(leak),
         }
         self._lanes = device.lanes
         self._work = (-(-BATCH // device.group), device.group)
-        self._text = source(constants, "ameo.cl", "evaluate.cl")
+        self._text = source(constants, "ameo.cl", "cell.cl", "evaluate.cl")
+        record = sum(o + s for o, s in architecture.cells)
+        self._scratch = Tensor.zeros(BATCH * 2 * record * device.lanes).contiguous().realize()
         self._inputs = Tensor(interleaved(inputs, device.lanes)).realize()
         self._targets = Tensor(interleaved(targets, device.lanes)).realize()
 
@@ -57,9 +60,10 @@ class Evaluator:
             right, *_ = launch(
                 self._text,
                 "evaluate",
-                1,
+                2,
                 *self._work,
                 Tensor(np.zeros(BATCH, np.int32)).realize(),
+                self._scratch,
                 Tensor(padded).realize(),
                 self._inputs,
                 self._targets,

@@ -3,8 +3,8 @@
 `gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam.
 Data, parameters and schedules stay on the device; tinygrad's `TinyJit` replays many steps a call.
 
-Scratch memory is ITEMS (T Z + T D + P) vectors of 4 LANES bytes, with Z = sum(n+S) + O and
-D = sum(O+S) + Y over the cells: 0.6 MB for 32 restarts of (12, 6), T = 24, on a CPU.
+Scratch memory is ITEMS ((T+1) H + T (H+Y) + P) vectors of 4 LANES bytes, with H = sum(O+S) over the
+cells and ITEMS = restarts x chunks: 1.3 MB for 32 restarts of (12, 6), T = 24, on a CPU.
 """
 
 import numpy as np
@@ -16,33 +16,33 @@ from kernels.device import open_device
 from kernels.program import launch, source
 
 STEPS_A_CALL = 25
+BLOCK = 8  # steps whose records and deltas stay in the cache while their gradients are summed
 
 
 def cell_constants(architecture: Architecture) -> dict[str, object]:
     """Sizes and offsets of a network, as constants of `step.cl` and `evaluate.cl`."""
     a = architecture
-    z = d = c = 0
+    h = c = previous = 0
     cells = []
     width = a.inputs
     for k, (o, s) in enumerate(a.cells):
-        w, b, s0 = (a.block(kind, k).offset for kind in ("weight", "bias", "initial"))
-        cells.append((width, o, s, w, b, s0, z, z + width + s, d, c, int(k == 0)))
-        z, d, c, width = z + width + s, d + o + s, c + s, o
+        offsets = (a.block(kind, k).offset for kind in ("weight", "bias", "initial"))
+        cells.append((width, o, s, *offsets, h, previous, c, int(k == 0)))
+        previous, h, c, width = h, h + o + s, c + s, o
+    calls = [f"F({', '.join(map(str, cell))})" for cell in cells]
     return {
         "INPUTS": a.inputs,
         "OUTPUTS": a.outputs,
         "PARAMETERS": a.size,
-        "RECORD_Z": z + width,
-        "RECORD_D": d + a.outputs,
+        "RECORD": h,
         "HEAD_N": width,
-        "HEAD_Z": z,
-        "HEAD_D": d,
+        "HEAD_H": previous,
         "HEAD_W": a.block("weight", -1).offset,
         "HEAD_B": a.block("bias", -1).offset,
         "CARRY": max(c, 1),
         "BACK": max(o for o, _ in a.cells),
-        "CELLS(F)": " ".join(f"F({', '.join(map(str, cell[:10]))})" for cell in cells),
-        "CELLS_REVERSED(F)": " ".join(f"F({', '.join(map(str, cell))})" for cell in cells[::-1]),
+        "CELLS(F)": " ".join(calls),
+        "CELLS_REVERSED(F)": " ".join(reversed(calls)),
     }
 
 
@@ -80,6 +80,7 @@ class FusedTraining:
             "GROUPS": groups,
             "POOL": f"{len(inputs) // UNIT}u",
             "STEPS": recipe.length,
+            "BLOCK": BLOCK,
             "SEED": f"{recipe.seed}u",
             "NOISE_SEED": f"{recipe.noise_seed}u",
             "SCALE": as_float(1 / (recipe.batch * recipe.length * a.outputs)),
@@ -93,12 +94,12 @@ class FusedTraining:
             "BETA2": as_float(BETA2),
             "EPSILON": as_float(EPSILON),
         }
-        self._text = source(constants, "ameo.cl", "step.cl")
+        self._text = source(constants, "ameo.cl", "cell.cl", "step.cl")
         self._work = (-(-r * chunks // device.group), device.group)
         self._rows = (-(-r // device.group), device.group)
 
-        slots = int(str(constants["RECORD_Z"])) * (recipe.length + 1) + a.size
-        slots += int(str(constants["RECORD_D"])) * recipe.length
+        record = sum(o + s for o, s in a.cells)
+        slots = (recipe.length + 1) * record + recipe.length * (record + a.outputs) + a.size
         self._scratch = Tensor.zeros(r * chunks * slots * device.lanes).contiguous().realize()
         self._partial = Tensor.zeros(r * chunks * (a.size + 1)).contiguous().realize()
         self._inputs = Tensor(interleaved(inputs, device.lanes)).realize()

@@ -1,27 +1,17 @@
 // Loss and gradient of R restarts on one minibatch: the whole unrolled pass forward and backward.
 //
 // One work-item takes one restart and one chunk of the minibatch, LANES sequences at a time:
-//   forward   keeps each cell's input z = [x, s], and A' of each neuron, for every step
-//   backward  turns the kept A' into delta = dL/d(pre-activation), step by step
-//   weights   dL/dW = sum over steps of z (x) delta, as register tiles over the kept z and delta
+//   forward   keeps every record, and A' of each neuron in the place of its delta
+//   backward  turns A' into delta = dL/d(pre-activation), step by step, and after every BLOCK steps,
+//             while they are in the cache, adds up
+//   weights   dL/dW = sum over time of [x, s] (x) delta, as register tiles
 //
-// Compile-time constants (kernels/fused.py): LANES, UNIT (groups drawn together), ITEMS, RESTARTS,
-// CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), STEPS, INPUTS, OUTPUTS, PARAMETERS,
-// SEED, SCALE, LEAK, RECORD_Z and RECORD_D (slots a step), HEAD_*, and
-// CELLS(F) = F(n, O, S, W, B, S0, Z, NEXT, D, C) for each cell: widths, offsets of its W, b and s0 in
-// the parameters, of its z and the next cell's z in a step's record, of its deltas, and of its states
-// in the carry; CELLS_REVERSED(F) adds whether it is the FIRST.
+// Compile-time constants (kernels/fused.py): those of cell.cl, and UNIT (groups drawn together),
+// RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), BLOCK,
+// SEED, NOISE_SEED, SCALE, CARRY (states of all cells) and BACK (widest output), at least 1.
 
-#if LANES == 1
-#define STRIDE ITEMS // neighbouring work-items touch neighbouring words
-#else
-#define STRIDE 1
-#endif
-#define SLOTS ((STEPS + 1) * RECORD_Z + STEPS * RECORD_D + PARAMETERS)
-#define AT(pointer, slot) (pointer)[(slot) * STRIDE]
-
-typedef __global vec *Slots;
-typedef __global const float *Weights;
+#define DELTAS (RECORD + OUTPUTS) // slots of a time's deltas, those of the head last
+#define SLOTS ((STEPS + 1) * RECORD + STEPS * DELTAS + PARAMETERS)
 
 // The integer hash of `bonsai.recipe.hashed`.
 // Source: Chris Wellons, "Prospecting for hash functions", 2018.
@@ -42,88 +32,87 @@ inline vec uniform_at(uint step, uint group, uint t, uint state) {
     return AS_VEC(AS_IVEC((h >> 9) | 0x3f800000u)) * 2.0f - 3.0f;
 }
 
-// TILE neurons of one cell, from j on: weighted sums, activation, derivative.
-inline void neurons(const int TILE, const int j, const int n, const int O, const int S,
-                    Weights W, Weights b, Slots z, Slots after, Slots next, Slots d, float factor) {
-    vec sum[8];
-    #pragma unroll
-    for (int k = 0; k < TILE; k++) sum[k] = (vec)b[j + k];
-    for (int i = 0; i < n + S; i++) {
-        const vec source = AT(z, i);
-        #pragma unroll
-        for (int k = 0; k < TILE; k++) sum[k] += W[i * (O + S) + j + k] * source;
-    }
-    #pragma unroll
-    for (int k = 0; k < TILE; k++) {
-        vec slope;
-        const vec value = ameo_with_derivative(sum[k], factor, LEAK, &slope);
-        AT(d, j + k) = slope;
-        if (j + k < O) AT(next, j + k) = value;
-        else AT(after, n + j + k - O) = value;
-    }
+// out = W delta of N rows of J columns.
+#define SUM_FROM_ZERO(k) vec sum##k = (vec)0.0f;
+#define ADD_DELTA(k) sum##k += W[(i + k) * J + j] * source;
+#define STORE(k) out[i + k] = sum##k;
+#define DEFINE_TRANSPOSED(TILE) \
+inline void transposed_##TILE(const int i, const int J, Weights W, Slots delta, vec *out) { \
+    EACH_##TILE(SUM_FROM_ZERO) \
+    for (int j = 0; j < J; j++) { const vec source = AT(delta, j); EACH_##TILE(ADD_DELTA) } \
+    EACH_##TILE(STORE) \
+}
+DEFINE_TRANSPOSED(8)
+DEFINE_TRANSPOSED(4)
+DEFINE_TRANSPOSED(2)
+DEFINE_TRANSPOSED(1)
+inline void transposed(const int N, const int J, Weights W, Slots delta, vec *out) {
+    #define TRANSPOSED(TILE) transposed_##TILE(at, J, W, delta, out);
+    IN_TILES(N, TRANSPOSED)
 }
 
-// TILE entries of W delta, from row i on.
-inline void transposed(const int TILE, const int i, const int J, Weights W, Slots delta, vec *out) {
-    vec sum[8];
-    #pragma unroll
-    for (int k = 0; k < TILE; k++) sum[k] = (vec)0.0f;
+// A tile of A x B of dL/dW: left (x) delta summed over some steps, added to what is there.
+// `apart` is the distance of one left to the next, `step` from one time to the next.
+#define COLUMNS_1(M, a) M(a, 0)
+#define COLUMNS_2(M, a) M(a, 0) M(a, 1)
+#define COLUMNS_4(M, a) M(a, 0) M(a, 1) M(a, 2) M(a, 3)
+#define ROWS_1(COLUMNS, M) COLUMNS(M, 0)
+#define ROWS_2(COLUMNS, M) COLUMNS(M, 0) COLUMNS(M, 1)
+#define ROWS_3(COLUMNS, M) COLUMNS(M, 0) COLUMNS(M, 1) COLUMNS(M, 2)
+#define LOAD_SUM(a, b) vec sum##a##b = AT(gradient, a * J + b);
+#define LEFT(a) const vec left##a = left[t * step + a * apart];
+#define RIGHT(b) const vec right##b = AT(delta, t * DELTAS + b);
+#define ADD_OUTER(a, b) sum##a##b += left##a * right##b;
+#define STORE_SUM(a, b) AT(gradient, a * J + b) = sum##a##b;
+#define DEFINE_OUTER(A, B) \
+inline void outer_##A##B(const int steps, const int J, Data left, const int apart, const int step, \
+                         Slots delta, Slots gradient) { \
+    ROWS_##A(COLUMNS_##B, LOAD_SUM) \
+    for (int t = 0; t < steps; t++) { \
+        EACH_##A(LEFT) \
+        EACH_##B(RIGHT) \
+        ROWS_##A(COLUMNS_##B, ADD_OUTER) \
+    } \
+    ROWS_##A(COLUMNS_##B, STORE_SUM) \
+}
+#define DEFINE_OUTER_ROW(A) \
+DEFINE_OUTER(A, 4) \
+DEFINE_OUTER(A, 2) \
+DEFINE_OUTER(A, 1) \
+inline void outer_row_##A(const int steps, const int J, Data left, const int apart, const int step, \
+                          Slots delta, Slots gradient) { \
+    int j = 0; \
+    for (; j + 4 <= J; j += 4) outer_##A##4(steps, J, left, apart, step, COLUMN(delta), COLUMN(gradient)); \
+    if (J & 2) { outer_##A##2(steps, J, left, apart, step, COLUMN(delta), COLUMN(gradient)); j += 2; } \
+    if (J & 1) outer_##A##1(steps, J, left, apart, step, COLUMN(delta), COLUMN(gradient)); \
+}
+#define COLUMN(pointer) ((pointer) + j * STRIDE)
+DEFINE_OUTER_ROW(3)
+DEFINE_OUTER_ROW(2)
+DEFINE_OUTER_ROW(1)
+
+// dL/dW (N, J) of one source of one layer.
+inline void outer(const int N, const int J, const int steps, Data left, const int apart, const int step,
+                  Slots delta, Slots gradient) {
+    #define ROW(A) outer_row_##A(steps, J, left + i * apart, apart, step, delta, gradient + i * J * STRIDE)
+    int i = 0;
+    for (; i + 3 <= N; i += 3) ROW(3);
+    if (N % 3 == 2) ROW(2);
+    if (N % 3 == 1) ROW(1);
+}
+
+// dL/db (J)
+inline void bias_gradient(const int J, const int steps, Slots delta, Slots gradient) {
     for (int j = 0; j < J; j++) {
-        const vec source = AT(delta, j);
-        #pragma unroll
-        for (int k = 0; k < TILE; k++) sum[k] += W[(i + k) * J + j] * source;
-    }
-    #pragma unroll
-    for (int k = 0; k < TILE; k++) out[k] = sum[k];
-}
-
-// A tile of ROWS x COLUMNS of dL/dW, summed over all steps and added to what is there.
-inline void outer(const int ROWS, const int COLUMNS, const int J, Slots z, Slots delta, Slots gradient) {
-    vec sum[4][4];
-    #pragma unroll
-    for (int a = 0; a < ROWS; a++)
-        #pragma unroll
-        for (int b = 0; b < COLUMNS; b++) sum[a][b] = AT(gradient, a * J + b);
-    for (int t = 0; t < STEPS; t++) {
-        vec left[4], right[4];
-        #pragma unroll
-        for (int a = 0; a < ROWS; a++) left[a] = AT(z, t * RECORD_Z + a);
-        #pragma unroll
-        for (int b = 0; b < COLUMNS; b++) right[b] = AT(delta, t * RECORD_D + b);
-        #pragma unroll
-        for (int a = 0; a < ROWS; a++)
-            #pragma unroll
-            for (int b = 0; b < COLUMNS; b++) sum[a][b] += left[a] * right[b];
-    }
-    #pragma unroll
-    for (int a = 0; a < ROWS; a++)
-        #pragma unroll
-        for (int b = 0; b < COLUMNS; b++) AT(gradient, a * J + b) = sum[a][b];
-}
-
-inline void outer_row(const int ROWS, const int J, Slots z, Slots delta, Slots gradient) {
-    for (int j = 0; j + 4 <= J; j += 4)
-        outer(ROWS, 4, J, z, delta + j * STRIDE, gradient + j * STRIDE);
-    if (J % 4)
-        outer(ROWS, J % 4, J, z, delta + J / 4 * 4 * STRIDE, gradient + J / 4 * 4 * STRIDE);
-}
-
-// dL/dW (N, J) and dL/db (J) of one layer.
-inline void weight_gradient(const int N, const int J, Slots z, Slots delta, Slots dW, Slots db) {
-    for (int i = 0; i + 4 <= N; i += 4)
-        outer_row(4, J, z + i * STRIDE, delta, dW + i * J * STRIDE);
-    if (N % 4)
-        outer_row(N % 4, J, z + N / 4 * 4 * STRIDE, delta, dW + N / 4 * 4 * J * STRIDE);
-    for (int j = 0; j < J; j++) {
-        vec sum = AT(db, j);
-        for (int t = 0; t < STEPS; t++) sum += AT(delta, t * RECORD_D + j);
-        AT(db, j) = sum;
+        vec sum = AT(gradient, j);
+        for (int t = 0; t < steps; t++) sum += AT(delta, t * DELTAS + j);
+        AT(gradient, j) = sum;
     }
 }
 
 __kernel void gradient(__global float *partial, __global vec *scratch, Weights parameters,
-                       __global const vec *inputs, __global const vec *targets,
-                       __global const int *counter, __global const float *schedule) {
+                       Data inputs, Data targets, __global const int *counter,
+                       __global const float *schedule) {
     const int item = get_global_id(0);
     if (item >= ITEMS) return;
     const int restart = item / CHUNKS, chunk = item % CHUNKS;
@@ -131,81 +120,72 @@ __kernel void gradient(__global float *partial, __global vec *scratch, Weights p
     const uint step = counter[restart];
     const float factor = schedule[step * SCHEDULE + 4], noise = schedule[step * SCHEDULE + 5];
 
-    const Slots zs = scratch + (STRIDE == 1 ? item * SLOTS : item);
-    const Slots ds = zs + (STEPS + 1) * RECORD_Z * STRIDE;
-    const Slots total = ds + STEPS * RECORD_D * STRIDE;
+    const Slots records = scratch + (STRIDE == 1 ? item * SLOTS : item); // from time -1 on
+    const Slots deltas = records + (STEPS + 1) * RECORD * STRIDE;
+    const Slots total = deltas + STEPS * DELTAS * STRIDE;
     for (int i = 0; i < PARAMETERS; i++) AT(total, i) = (vec)0.0f;
     vec loss = (vec)0.0f;
 
     const int first = GROUPS * chunk / CHUNKS, last = GROUPS * (chunk + 1) / CHUNKS;
     for (int group = first; group < last; group++) {
         const uint sequence = drawn(step, group);
-        __global const vec *x = inputs + sequence * (STEPS * INPUTS);
-        __global const vec *y = targets + sequence * (STEPS * OUTPUTS);
+        Data x = inputs + sequence * (STEPS * INPUTS);
+        Data y = targets + sequence * (STEPS * OUTPUTS);
 
-        #define START(n, O, S, W, B, S0, Z, NEXT, D, C) \
-            for (int i = 0; i < S; i++) AT(zs, Z + n + i) = (vec)p[S0 + i];
-        CELLS(START)
+        start(p, records);
         for (int t = 0; t < STEPS; t++) {
-            const Slots z = zs + t * RECORD_Z * STRIDE, d = ds + t * RECORD_D * STRIDE;
-            for (int i = 0; i < INPUTS; i++) AT(z, i) = x[t * INPUTS + i];
-            #define FORWARD(n, O, S, W, B, S0, Z, NEXT, D, C) { \
-                const Slots own = z + Z * STRIDE, after = z + (RECORD_Z + Z) * STRIDE; \
-                const Slots next = z + NEXT * STRIDE, slope = d + D * STRIDE; \
-                for (int j = 0; j + 8 <= O + S; j += 8) \
-                    neurons(8, j, n, O, S, p + W, p + B, own, after, next, slope, factor); \
-                if ((O + S) % 8) \
-                    neurons((O + S) % 8, (O + S) / 8 * 8, n, O, S, p + W, p + B, own, after, next, \
-                            slope, factor); \
-                if (noise > 0.0f) \
+            const Slots before = records + t * RECORD * STRIDE, now = before + RECORD * STRIDE;
+            const Slots d = deltas + t * DELTAS * STRIDE;
+            forward(p, x + t * INPUTS, before, now, true, d, factor);
+            if (noise > 0.0f) {
+                #define ADD_NOISE(n, O, S, W, B, S0, H, PREVIOUS, C, FIRST) \
                     for (int i = 0; i < S; i++) \
-                        AT(after, n + i) += noise * uniform_at(step, group, t, C + i); \
+                        AT(now, H + O + i) += noise * uniform_at(step, group, t, C + i);
+                CELLS(ADD_NOISE)
             }
-            CELLS(FORWARD)
             for (int o = 0; o < OUTPUTS; o++) {
-                vec sum = (vec)p[HEAD_B + o];
-                for (int i = 0; i < HEAD_N; i++) sum += p[HEAD_W + i * OUTPUTS + o] * AT(z, HEAD_Z + i);
                 const vec target = y[t * OUTPUTS + o];
-                const vec short_by = target * target - sum * target; // 0 for a don't-care, 0
+                const vec short_by = target * target - head(p, now, o) * target; // 0 for a don't-care
                 const vec hinge = pick(MASK(short_by > 0.0f), short_by, (vec)0.0f);
                 loss += hinge * hinge;
-                AT(d, HEAD_D + o) = (-2.0f * SCALE) * (hinge * target);
+                AT(d, RECORD + o) = (-2.0f * SCALE) * (hinge * target);
             }
         }
 
         vec carry[CARRY], back[BACK];
         for (int i = 0; i < CARRY; i++) carry[i] = (vec)0.0f;
-        for (int t = STEPS - 1; t >= 0; t--) {
-            const Slots d = ds + t * RECORD_D * STRIDE;
-            for (int i = 0; i < HEAD_N; i++) {
-                vec sum = (vec)0.0f;
-                for (int o = 0; o < OUTPUTS; o++) sum += p[HEAD_W + i * OUTPUTS + o] * AT(d, HEAD_D + o);
-                back[i] = sum;
+        for (int end = STEPS; end > 0; end -= BLOCK) {
+            const int begin = end > BLOCK ? end - BLOCK : 0, steps = end - begin;
+            for (int t = end - 1; t >= begin; t--) {
+                const Slots d = deltas + t * DELTAS * STRIDE;
+                transposed(HEAD_N, OUTPUTS, p + HEAD_W, d + RECORD * STRIDE, back);
+                #define BACKWARD(n, O, S, W, B, S0, H, PREVIOUS, C, FIRST) { \
+                    const Slots delta = d + H * STRIDE; \
+                    for (int j = 0; j < O; j++) AT(delta, j) *= back[j]; \
+                    for (int j = 0; j < S; j++) AT(delta, O + j) *= carry[C + j]; \
+                    if (!FIRST) transposed(n, O + S, p + W, delta, back); \
+                    transposed(S, O + S, p + W + n * (O + S), delta, carry + C); \
+                }
+                CELLS_REVERSED(BACKWARD)
             }
-            #define BACKWARD(n, O, S, W, B, S0, Z, NEXT, D, C, FIRST) { \
-                const Slots delta = d + D * STRIDE; \
-                for (int j = 0; j < O; j++) AT(delta, j) *= back[j]; \
-                for (int j = 0; j < S; j++) AT(delta, O + j) *= carry[C + j]; \
-                const int from = FIRST ? n : 0; \
-                for (int i = 0; i + 8 <= n - from; i += 8) \
-                    transposed(8, i, O + S, p + W, delta, back + i); \
-                if ((n - from) % 8) \
-                    transposed((n - from) % 8, (n - from) / 8 * 8, O + S, p + W, delta, back + (n - from) / 8 * 8); \
-                for (int i = 0; i + 8 <= S; i += 8) \
-                    transposed(8, n + i, O + S, p + W, delta, carry + C + i); \
-                if (S % 8) \
-                    transposed(S % 8, n + S / 8 * 8, O + S, p + W, delta, carry + C + S / 8 * 8); \
+            const Slots before = records + begin * RECORD * STRIDE, now = before + RECORD * STRIDE;
+            const Slots d = deltas + begin * DELTAS * STRIDE;
+            #define WEIGHTS(n, O, S, W, B, S0, H, PREVIOUS, C, FIRST) { \
+                const Slots delta = d + H * STRIDE, dW = total + W * STRIDE; \
+                if (FIRST) outer(n, O + S, steps, x + begin * INPUTS, 1, INPUTS, delta, dW); \
+                else outer(n, O + S, steps, now + PREVIOUS * STRIDE, STRIDE, RECORD * STRIDE, delta, dW); \
+                outer(S, O + S, steps, before + (H + O) * STRIDE, STRIDE, RECORD * STRIDE, delta, \
+                      dW + n * (O + S) * STRIDE); \
+                bias_gradient(O + S, steps, delta, total + B * STRIDE); \
             }
-            CELLS_REVERSED(BACKWARD)
+            CELLS(WEIGHTS)
+            outer(HEAD_N, OUTPUTS, steps, now + HEAD_H * STRIDE, STRIDE, RECORD * STRIDE,
+                  d + RECORD * STRIDE, total + HEAD_W * STRIDE);
+            bias_gradient(OUTPUTS, steps, d + RECORD * STRIDE, total + HEAD_B * STRIDE);
         }
-
-        #define SUM(n, O, S, W, B, S0, Z, NEXT, D, C, FIRST) \
-            weight_gradient(n + S, O + S, zs + Z * STRIDE, ds + D * STRIDE, \
-                            total + W * STRIDE, total + B * STRIDE); \
+        #define INITIALS(n, O, S, W, B, S0, H, PREVIOUS, C, FIRST) \
             for (int i = 0; i < S; i++) AT(total, S0 + i) += carry[C + i];
-        CELLS_REVERSED(SUM)
-        weight_gradient(HEAD_N, OUTPUTS, zs + HEAD_Z * STRIDE, ds + HEAD_D * STRIDE,
-                        total + HEAD_W * STRIDE, total + HEAD_B * STRIDE);
+        CELLS(INITIALS)
     }
 
     __global float *out = partial + item * (PARAMETERS + 1);
