@@ -7,8 +7,9 @@ With u = x/2 - 1/2, factor f and leak l, A = f p + (1-f) q, where (tails excepte
                      | u<=.5: 8u^4 | u<=1: 1-8(u-1)^4 | else 1+l(u-1)
 
 A is odd, so both functions below work on t = |x|, where three cases are left; with e = t-1 up to
-t = 2 and e = t-3 from there, q is e^4 - 1 and 1 - e^4. They use only IEEE additions, multiplications and comparisons, in a fixed order and in the dtype of `x`, so that
-float32 gives the same bits everywhere: the OpenCL kernels and the explorer follow this order.
+t = 2 and e = t-3 from there, q is e^4 - 1 and 1 - e^4. They use only IEEE additions,
+multiplications and comparisons, in a fixed order and in the dtype of `x`, so that float32 gives
+the same bits everywhere: the deployed network is this order.
 
 Source: Casey Primozic, "Growing Bonsai Networks with RNNs", 2023.
 """

@@ -3,7 +3,7 @@
 // A record holds the values of one time: h = [o | s'] of each cell, one after the other. A cell reads
 // x from the record of this time (or the data) and s from the record before.
 //
-// Compile-time constants (kernels/fused.py): LANES, ITEMS (work-items), INPUTS, OUTPUTS, PARAMETERS,
+// Compile-time constants (kernels/layout.py): LANES, ITEMS (work-items), INPUTS, OUTPUTS, PARAMETERS,
 // STEPS, LEAK, RECORD (slots a time), HEAD_N (width), HEAD_H (offset in the record), HEAD_W and HEAD_B
 // (in the parameters), and CELLS(F) = F(n, O, S, W, B, S0, H, PREVIOUS, C, FIRST) for each cell: widths;
 // offsets of W, b and s0 in the parameters; of its h and the previous cell's in the record; of its

@@ -1,14 +1,17 @@
-"""Evaluation of many candidate networks on many sequences, `kernels/evaluate.cl`."""
+"""How many sequences candidates get right: networks (`evaluate.cl`) and graphs (`graph.cl`)."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from tinygrad import Tensor
 
+from bonsai.graph import Graph
 from bonsai.network import Architecture
 from kernels.device import open_device
-from kernels.fused import as_float, cell_constants, interleaved
+from kernels.layout import as_float, cell_constants, interleaved
 from kernels.program import launch, source
 
-BATCH = 1024  # candidates a launch
+BATCH = 1024  # dense candidates a launch
 
 
 class Evaluator:
@@ -38,7 +41,7 @@ class Evaluator:
         }
         self._lanes = device.lanes
         self._work = (-(-BATCH // device.group), device.group)
-        self._text = source(constants, "ameo.cl", "cell.cl", "evaluate.cl")
+        self._text = source(constants, "ameo.cl", "count.cl", "cell.cl", "evaluate.cl")
         record = sum(o + s for o, s in architecture.cells)
         self._scratch = Tensor.zeros(BATCH * 2 * record * device.lanes).contiguous().realize()
         self._inputs = Tensor(interleaved(inputs, device.lanes)).realize()
@@ -62,7 +65,7 @@ class Evaluator:
                 "evaluate",
                 2,
                 *self._work,
-                Tensor(np.zeros(BATCH, np.int32)).realize(),
+                Tensor.zeros(BATCH, dtype="int").contiguous().realize(),
                 self._scratch,
                 Tensor(padded).realize(),
                 self._inputs,
@@ -72,3 +75,82 @@ class Evaluator:
             )
             counts.append(right.numpy()[: len(some)])
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
+
+
+class GraphEvaluator:
+    """Counts how many sequences each of some graphs gets right, at the cost of their edges alone.
+
+    inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not checked; N a multiple of 8
+    early: stop a graph at its first wrong sequence, and count those before it
+    """
+
+    def __init__(
+        self, graphs: Sequence[Graph], inputs: np.ndarray, targets: np.ndarray, early: bool
+    ) -> None:
+        device = open_device()
+        items = len(graphs)
+        table = _table(graphs)
+        constants = {
+            "LANES": device.lanes,
+            "ITEMS": items,
+            "NODES": max(len(g.nodes) for g in graphs),
+            "INPUTS": inputs.shape[2],
+            "OUTPUTS": targets.shape[2],
+            "STEPS": inputs.shape[1],
+            "EARLY": int(early),
+        }
+        self._text = source(constants, "ameo.cl", "count.cl", "graph.cl")
+        self._work = (-(-items // device.group), device.group)
+        values = items * int(constants["NODES"]) * device.lanes
+        groups = np.array([len(inputs) // device.lanes], np.int32)
+        arrays = [
+            *table,
+            interleaved(inputs, device.lanes),
+            interleaved(targets, device.lanes),
+            groups,
+        ]
+        self._right = Tensor.zeros(items, dtype="int").contiguous().realize()
+        self._scratch = Tensor.zeros(values).contiguous().realize()
+        self._arrays = [Tensor(a).realize() for a in arrays]
+
+    def right(self) -> np.ndarray:
+        """(G,) int32"""
+        found, *_ = launch(
+            self._text,
+            "evaluate_graphs",
+            2,
+            *self._work,
+            self._right,
+            self._scratch,
+            *self._arrays,
+        )
+        return found.numpy()
+
+
+def _table(graphs: Sequence[Graph]) -> list[np.ndarray]:
+    """The graphs one after the other, as `graph.cl` wants them."""
+    node_at, edge_at, state_at = [0], [0], [0]
+    source: list[int] = []
+    link: list[int] = []
+    bias: list[float] = []
+    weight: list[float] = []
+    initial: list[float] = []
+    for graph in graphs:
+        computed = [*graph.where("output", "recurrent"), *graph.where("head")]
+        order = [*graph.where("input"), *graph.where("state"), *computed]
+        number = {node: i for i, node in enumerate(order)}
+        fed = {s: r for r, s in graph.feedback}
+        for node in computed:
+            bias.append(graph.nodes[node].bias)
+            source += [number[s] for s, _ in graph.incoming[node]]
+            weight += [w for _, w in graph.incoming[node]]
+            edge_at.append(len(source))
+        for state in graph.where("state"):
+            link.append(number[fed[state]])
+            initial.append(graph.nodes[state].initial)
+        node_at.append(len(bias))
+        state_at.append(len(link))
+    integers = [node_at, edge_at, state_at, source or [0], link or [0]]
+    activation = [v for g in graphs for v in (g.factor, g.leak)]
+    floats = [bias, weight or [0.0], initial or [0.0], activation]
+    return [np.array(a, np.int32) for a in integers] + [np.array(a, np.float32) for a in floats]

@@ -1,58 +1,23 @@
-"""Training steps of R restarts at once as two hand-written kernels, `kernels/step.cl`.
+"""Training steps of R restarts at once as hand-written kernels, `kernels/step.cl`.
 
-`gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam.
-Data, parameters and schedules stay on the device; tinygrad's `TinyJit` replays many steps a call.
+`gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam;
+`steps` is many of both in one launch, where the minibatch of a restart is not split. Data,
+parameters and schedules stay on the device; tinygrad's `TinyJit` replays many steps a call.
 
-Scratch memory is ITEMS ((T+1) H + T (H+Y) + P) vectors of 4 LANES bytes, with H = sum(O+S) over the
-cells and ITEMS = restarts x chunks: 1.3 MB for 32 restarts of (12, 6), T = 24, on a CPU.
+Scratch memory is ITEMS ((T+1) H + T (H+Y) + P) vectors of 4 LANES bytes, with H = sum(O+S) over
+the cells and ITEMS = restarts x chunks: 1.3 MB for 32 restarts of (12, 6), T = 24, on a CPU.
 """
 
 import numpy as np
 from tinygrad import Tensor, TinyJit
 
-from bonsai.network import Architecture
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
+from kernels.layout import as_float, cell_constants, interleaved
 from kernels.program import launch, source
 
 STEPS_A_CALL = 25
 BLOCK = 8  # steps whose records and deltas stay in the cache while their gradients are summed
-
-
-def cell_constants(architecture: Architecture) -> dict[str, object]:
-    """Sizes and offsets of a network, as constants of `step.cl` and `evaluate.cl`."""
-    a = architecture
-    h = c = previous = 0
-    cells = []
-    width = a.inputs
-    for k, (o, s) in enumerate(a.cells):
-        offsets = (a.block(kind, k).offset for kind in ("weight", "bias", "initial"))
-        cells.append((width, o, s, *offsets, h, previous, c, int(k == 0)))
-        previous, h, c, width = h, h + o + s, c + s, o
-    calls = [f"F({', '.join(map(str, cell))})" for cell in cells]
-    return {
-        "INPUTS": a.inputs,
-        "OUTPUTS": a.outputs,
-        "PARAMETERS": a.size,
-        "RECORD": h,
-        "HEAD_N": width,
-        "HEAD_H": previous,
-        "HEAD_W": a.block("weight", -1).offset,
-        "HEAD_B": a.block("bias", -1).offset,
-        "CARRY": max(c, 1),
-        "BACK": max(o for o, _ in a.cells),
-        "CELLS(F)": " ".join(calls),
-        "CELLS_REVERSED(F)": " ".join(reversed(calls)),
-    }
-
-
-def interleaved(values: np.ndarray, lanes: int) -> np.ndarray:
-    """(N, T, C) to (N / lanes, T, C, lanes) float32, flat, and never empty."""
-    n, t, c = values.shape
-    if values.size == 0:
-        return np.zeros(lanes, np.float32)
-    grouped = values.reshape(n // lanes, lanes, t, c).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(grouped, np.float32).reshape(-1)
 
 
 class FusedTraining:
@@ -70,7 +35,7 @@ class FusedTraining:
         a, r = recipe.architecture, recipe.restarts
         groups = recipe.batch // device.lanes
         # By shape alone, not by the number of cores, so that every CPU sums in the same order.
-        chunks = min(max(1, 16 // r), groups) if device.is_cpu else groups
+        chunks = min(max(1, 8 // r), groups) if device.is_cpu else groups
         constants = cell_constants(a) | {
             "LANES": device.lanes,
             "UNIT": UNIT // device.lanes,
@@ -95,6 +60,8 @@ class FusedTraining:
             "EPSILON": as_float(EPSILON),
         }
         self._text = source(constants, "ameo.cl", "cell.cl", "step.cl")
+        self._chunks = chunks
+        self._counts = [Tensor(np.array([n], np.int32)).realize() for n in (STEPS_A_CALL, 1)]
         self._work = (-(-r * chunks // device.group), device.group)
         self._rows = (-(-r // device.group), device.group)
 
@@ -106,7 +73,6 @@ class FusedTraining:
         self._targets = Tensor(interleaved(targets, device.lanes)).realize()
         self._share = Tensor(recipe.regularizer.share(a)).realize()
         self._table = Tensor(recipe.table).realize()
-        self._many, self._one = TinyJit(self._advance), TinyJit(self._advance)
         self.resume(
             {
                 "step": np.zeros(r, np.int32),
@@ -138,10 +104,11 @@ class FusedTraining:
 
     def advance(self, steps: int) -> None:
         """Take this many training steps, with all restarts."""
+        many, one = self._counts
         for _ in range(steps // STEPS_A_CALL):
-            self._many(STEPS_A_CALL)
+            self._many(many)
         for _ in range(steps % STEPS_A_CALL):
-            self._one(1)
+            self._one(one)
 
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Loss (R,) and its gradient (R, P), without the regulariser, on this step's minibatch."""
@@ -164,43 +131,54 @@ class FusedTraining:
             self._table,
         )
 
-    def _advance(self, steps: int) -> Tensor:
-        for _ in range(steps):
-            self._partial, self._scratch, *_ = self._gradient()
+    def _advance(self, count: Tensor) -> Tensor:
+        if self._chunks == 1:
             (
                 self._parameters,
                 self._mean,
                 self._square,
                 self._step,
                 self._history,
+                self._partial,
+                self._scratch,
                 *_,
             ) = launch(
                 self._text,
-                "update",
-                5,
-                *self._rows,
-                self._parameters,
-                self._mean,
-                self._square,
-                self._step,
-                self._history,
+                "steps",
+                7,
+                *self._work,
+                *self._state(),
                 self._partial,
+                self._scratch,
+                self._inputs,
+                self._targets,
                 self._share,
                 self._table,
+                count,
             )
+        else:
+            for _ in range(STEPS_A_CALL if count is self._counts[0] else 1):
+                self._partial, self._scratch, *_ = self._gradient()
+                (
+                    self._parameters,
+                    self._mean,
+                    self._square,
+                    self._step,
+                    self._history,
+                    *_,
+                ) = launch(
+                    self._text,
+                    "update",
+                    5,
+                    *self._rows,
+                    *self._state(),
+                    self._partial,
+                    self._share,
+                    self._table,
+                )
         # All of them: what is left lazy would run its kernels again in the next call.
-        Tensor.realize(
-            self._partial,
-            self._scratch,
-            self._parameters,
-            self._mean,
-            self._square,
-            self._step,
-            self._history,
-        )
+        Tensor.realize(*self._state(), self._partial, self._scratch)
         return self._step
 
-
-def as_float(value: float) -> str:
-    """A float32 as an OpenCL literal with all its bits."""
-    return f"{np.float32(value)!r}f".replace("np.float32(", "").replace(")", "")
+    def _state(self) -> tuple[Tensor, ...]:
+        return self._parameters, self._mean, self._square, self._step, self._history

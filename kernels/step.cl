@@ -110,14 +110,11 @@ inline void bias_gradient(const int J, const int steps, Slots delta, Slots gradi
     }
 }
 
-__kernel void gradient(__global float *partial, __global vec *scratch, Weights parameters,
-                       Data inputs, Data targets, __global const int *counter,
-                       __global const float *schedule) {
-    const int item = get_global_id(0);
-    if (item >= ITEMS) return;
+// The partial sums of one work-item: gradient of its chunk of the minibatch, then its loss.
+inline void pass(const int item, const uint step, __global float *partial, __global vec *scratch,
+                 Weights parameters, Data inputs, Data targets, __global const float *schedule) {
     const int restart = item / CHUNKS, chunk = item % CHUNKS;
     Weights p = parameters + restart * PARAMETERS;
-    const uint step = counter[restart];
     const float factor = schedule[step * SCHEDULE + 4], noise = schedule[step * SCHEDULE + 5];
 
     const Slots records = scratch + (STRIDE == 1 ? item * SLOTS : item); // from time -1 on
@@ -193,16 +190,13 @@ __kernel void gradient(__global float *partial, __global vec *scratch, Weights p
     out[PARAMETERS] = lane_sum(loss) * SCALE;
 }
 
-// Sums the chunks, adds the sparse regulariser, and takes one step of Adam; one work-item a restart.
+// Sums the chunks of one restart, adds the sparse regulariser, and takes a step of Adam.
 //   R(w) = 1/n sum( i_T (tanh((|w|-t) s) - tanh(-t s)) + i_L1 |w| )
 // `share` is 1/n of the tensor that a parameter belongs to, 0 where it is not regularised.
 // Source of Adam: Kingma and Ba, 2015.
-__kernel void update(__global float *parameters, __global float *mean, __global float *square,
-                     __global int *counter, __global float *history, __global const float *partial,
-                     __global const float *share, __global const float *schedule) {
-    const int restart = get_global_id(0);
-    if (restart >= RESTARTS) return;
-    const int step = counter[restart];
+inline void adam(const int restart, const int step, __global float *parameters, __global float *mean,
+                 __global float *square, __global float *history, __global const float *partial,
+                 __global const float *share, __global const float *schedule) {
     const float rate = schedule[step * SCHEDULE], strength = schedule[step * SCHEDULE + 1];
     const float mean_bias = schedule[step * SCHEDULE + 2], square_bias = schedule[step * SCHEDULE + 3];
     float penalty = 0.0f, loss = 0.0f;
@@ -229,5 +223,36 @@ __kernel void update(__global float *parameters, __global float *mean, __global 
         loss += partial[(restart * CHUNKS + chunk) * (PARAMETERS + 1) + PARAMETERS];
     history[(step * RESTARTS + restart) * 2] = loss;
     history[(step * RESTARTS + restart) * 2 + 1] = penalty;
-    counter[restart] = step + 1;
+}
+
+__kernel void gradient(__global float *partial, __global vec *scratch, Weights parameters,
+                       Data inputs, Data targets, __global const int *counter,
+                       __global const float *schedule) {
+    const int item = get_global_id(0);
+    if (item >= ITEMS) return;
+    pass(item, counter[item / CHUNKS], partial, scratch, parameters, inputs, targets, schedule);
+}
+
+__kernel void update(__global float *parameters, __global float *mean, __global float *square,
+                     __global int *counter, __global float *history, __global const float *partial,
+                     __global const float *share, __global const float *schedule) {
+    const int restart = get_global_id(0);
+    if (restart >= RESTARTS) return;
+    adam(restart, counter[restart], parameters, mean, square, history, partial, share, schedule);
+    counter[restart]++;
+}
+
+// Where a restart is one chunk no work-item waits for another, and one launch takes many steps.
+__kernel void steps(__global float *parameters, __global float *mean, __global float *square,
+                    __global int *counter, __global float *history, __global float *partial,
+                    __global vec *scratch, Data inputs, Data targets, __global const float *share,
+                    __global const float *schedule, __global const int *count) {
+    const int restart = get_global_id(0);
+    if (restart >= RESTARTS) return;
+    const int first = counter[restart];
+    for (int step = first; step < first + count[0]; step++) {
+        pass(restart, step, partial, scratch, parameters, inputs, targets, schedule);
+        adam(restart, step, parameters, mean, square, history, partial, share, schedule);
+    }
+    counter[restart] = first + count[0];
 }

@@ -22,7 +22,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
             temporary.write_text("ne")
             raise RuntimeError
 
-    pytest.raises(RuntimeError, half_written)
+    with pytest.raises(RuntimeError):
+        half_written()
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from bonsai.network import Architecture
+from bonsai.graph import Graph
+from bonsai.network import Architecture, Network
+from bonsai.prune import eliminate_dead_code
 from bonsai.recipe import BETA1, BETA2, EPSILON, Recipe, Regularizer
-from kernels.evaluate import Evaluator
+from kernels.evaluate import Evaluator, GraphEvaluator
 from kernels.fused import FusedTraining
 from kernels.oracle import forward, loss_and_gradient
 from kernels.plain import PlainTraining
@@ -142,3 +144,25 @@ def test_evaluation_counts_nan_as_wrong():
     ones = np.ones((8, 3, 1))
     p = np.full((1, a.size), np.nan, np.float32)
     assert Evaluator(a, LEAK, ones, ones, early=True).right(p, FACTOR).tolist() == [0]
+
+
+@pytest.mark.parametrize("shape", SHAPES[3:], ids=str)
+def test_graph_evaluation_counts_what_graphs_get_right(shape):
+    recipe, x, _, p = problem(*shape)
+    a = recipe.architecture
+    x = x[:64]
+    rng = np.random.default_rng(1)
+    p[1:] *= rng.random(p[1:].shape) < 0.4  # sparse ones of different sizes
+    network = Network(a, FACTOR, LEAK, p, np.arange(len(p), dtype=np.int32))
+    names = [f"x{i}" for i in range(a.inputs)], [f"y{i}" for i in range(a.outputs)]
+    graphs = [
+        eliminate_dead_code(Graph.from_network(network, row, *names)) for row in range(len(p))
+    ]
+    y = np.sign(graphs[0].run(x))
+    y[::5] = 0
+    right = np.array([((g.run(x) * y > 0) | (y == 0)).all(axis=(1, 2)) for g in graphs])
+    share = GraphEvaluator(graphs, x, y, early=False).right()
+    np.testing.assert_array_equal(share, right.sum(axis=1))
+    passed = GraphEvaluator(graphs, x, y, early=True).right()
+    np.testing.assert_array_equal(passed, np.cumprod(right, axis=1).sum(axis=1))
+    assert passed[0] == 64
