@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: help repro test test-slow lint lock
+.PHONY: help repro test test-slow lint lock bench bench-lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -29,6 +29,22 @@ lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: no uv on the PATH; pip install uv" >&2; exit 1; }
 	uv pip compile pyproject.toml --group test --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+
+bench: benchmarks/.venv/requirements.lock ## training and evaluation beside the peers (BENCH=--quick)
+	@benchmarks/.venv/bin/python -m benchmarks $(BENCH)
+
+bench-lock: ## write benchmarks/requirements.lock anew (needs uv)
+	@command -v uv >/dev/null || { echo "make bench-lock: no uv on the PATH; pip install uv" >&2; exit 1; }
+	uv pip compile pyproject.toml benchmarks/requirements.in -c requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o benchmarks/requirements.lock
+
+benchmarks/.venv/requirements.lock: benchmarks/requirements.lock benchmarks/torch.txt
+	@echo "Installing benchmarks/requirements.lock into benchmarks/.venv"
+	@rm -f $@ && $(PYTHON) -m venv --clear benchmarks/.venv
+	@benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  -r benchmarks/torch.txt || echo "PyTorch is left out; see benchmarks/README.md"
+	@cp $< $@.part && mv $@.part $@
 
 # What is installed is told by a copy of the lock, written last: an interrupted installation leaves
 # none and starts anew, and a checkout that only touched the lock installs nothing.

@@ -1,0 +1,1 @@
+"""Training, evaluation and their scaling, measured beside the peers: `make bench`."""
