@@ -2,9 +2,9 @@
 
 `prove` looks for a certificate: entries, each a machine state with a box of network states, such
 that entry 0 holds the initial pair, every legal input leads from all of an entry into one entry,
-and every output checked has the right sign all over it. First points are tried, then boxes; if
-neither closes, long seeded words are searched for a counterexample. `bonsai.check` checks a
-certificate independently.
+and every output checked has the right sign all over it. First a few points are tried, then boxes,
+which a person can still read, then many points; if none closes, long seeded words are searched for
+a counterexample. `bonsai.check` checks a certificate independently.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ from bonsai.graph import Graph
 from bonsai.machine import Machine
 from bonsai.points import Plan, search_points, wrong
 
+FEW = 256  # points that are tried before boxes
 WORDS, LENGTH = 768, 400  # of the search for a counterexample
 SHORTEN = 4000  # steps simulated to shorten what the search found
 
@@ -39,12 +40,15 @@ def prove(
             )
     plan = Plan(graph)
     with np.errstate(over="ignore", invalid="ignore"):
-        found, right, points = search_points(plan, machine, pairs)
+        found, _, _ = search_points(plan, machine, min(FEW, pairs))
         if found is not None:
             return found
         boxed, boxes = grow_boxes(graph, machine, history, rounds)
         if boxed is not None:
             return boxed
+        found, right, points = search_points(plan, machine, pairs)
+        if found is not None:
+            return found
         word = _search(plan, machine)
     if word is not None:
         return Counterexample(word, shortest=len(word) == right + 1)
