@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-REMEDY = (
-    "install `pyopencl[pocl]` (Linux x86-64) or the OpenCL driver of your CPU or GPU, "
-    "or set device.kernel=reference"
-)
+REMEDY = "install `pyopencl[pocl]` (Linux x86-64) or the OpenCL driver of your CPU or GPU"
 
 
 class DeviceError(RuntimeError):
@@ -37,7 +34,7 @@ class Device:
 
 @cache
 def open_device() -> Device:
-    """Make tinygrad's default device OpenCL and say what it is. Raises DeviceError."""
+    """Open tinygrad's device "CL" and say what it is. Raises DeviceError."""
     try:
         import pyopencl
     except ImportError as e:
@@ -48,15 +45,13 @@ def open_device() -> Device:
             os.environ["OPENCL_PATH"] = str(bundled[0])
     try:
         from tinygrad import Device as Tinygrad
-        from tinygrad.helpers import DEV
         from tinygrad.runtime.ops_cl import CLDevice
 
         opened = Tinygrad["CL"]
         assert isinstance(opened, CLDevice)
         found = pyopencl.Device.from_int_ptr(ctypes.cast(opened.cl_dev, ctypes.c_void_p).value)
-    except (RuntimeError, OSError, pyopencl.Error) as e:
+    except (RuntimeError, OSError, AttributeError, pyopencl.Error) as e:
         raise DeviceError(f"OpenCL: no device can be opened ({e}); {REMEDY}") from e
-    DEV.value = "CL"
     is_cpu = bool(found.type & pyopencl.device_type.CPU)
     return Device(
         name=found.name.strip(),

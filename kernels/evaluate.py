@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from tinygrad import Tensor
 
 from bonsai.graph import Graph
 from bonsai.network import Architecture
 from kernels.device import open_device
 from kernels.layout import as_float, cell_constants, interleaved
-from kernels.program import launch, source
+from kernels.program import launch, on_device, source
 
 BATCH = 1024  # dense candidates a launch
 
@@ -43,9 +42,9 @@ class Evaluator:
         self._work = (-(-BATCH // device.group), device.group)
         self._text = source(constants, "ameo.cl", "count.cl", "cell.cl", "evaluate.cl")
         record = sum(o + s for o, s in architecture.cells)
-        self._scratch = Tensor.zeros(BATCH * 2 * record * device.lanes).contiguous().realize()
-        self._inputs = Tensor(interleaved(inputs, device.lanes)).realize()
-        self._targets = Tensor(interleaved(targets, device.lanes)).realize()
+        self._scratch = on_device(np.zeros(BATCH * 2 * record * device.lanes, np.float32))
+        self._inputs = on_device(interleaved(inputs, device.lanes))
+        self._targets = on_device(interleaved(targets, device.lanes))
 
     def right(
         self, parameters: np.ndarray, factor: float, sequences: int | None = None
@@ -65,13 +64,13 @@ class Evaluator:
                 "evaluate",
                 2,
                 *self._work,
-                Tensor.zeros(BATCH, dtype="int").contiguous().realize(),
+                on_device(np.zeros(BATCH, np.int32)),
                 self._scratch,
-                Tensor(padded).realize(),
+                on_device(padded),
                 self._inputs,
                 self._targets,
-                Tensor(np.array([len(some), groups], np.int32)).realize(),
-                Tensor(np.array([factor], np.float32)).realize(),
+                on_device(np.array([len(some), groups], np.int32)),
+                on_device(np.array([factor], np.float32)),
             )
             counts.append(right.numpy()[: len(some)])
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
@@ -109,9 +108,9 @@ class GraphEvaluator:
             interleaved(targets, device.lanes),
             groups,
         ]
-        self._right = Tensor.zeros(items, dtype="int").contiguous().realize()
-        self._scratch = Tensor.zeros(values).contiguous().realize()
-        self._arrays = [Tensor(a).realize() for a in arrays]
+        self._right = on_device(np.zeros(items, np.int32))
+        self._scratch = on_device(np.zeros(values, np.float32))
+        self._arrays = [on_device(a) for a in arrays]
 
     def right(self) -> np.ndarray:
         """(G,) int32"""

@@ -14,7 +14,7 @@ from tinygrad import Tensor, TinyJit
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
 from kernels.layout import as_float, cell_constants, interleaved
-from kernels.program import launch, source
+from kernels.program import launch, on_device, source
 
 STEPS_A_CALL = 25
 BLOCK = 8  # steps whose records and deltas stay in the cache while their gradients are summed
@@ -61,18 +61,18 @@ class FusedTraining:
         }
         self._text = source(constants, "ameo.cl", "cell.cl", "step.cl")
         self._chunks = chunks
-        self._counts = [Tensor(np.array([n], np.int32)).realize() for n in (STEPS_A_CALL, 1)]
+        self._counts = [on_device(np.array([n], np.int32)) for n in (STEPS_A_CALL, 1)]
         self._work = (-(-r * chunks // device.group), device.group)
         self._rows = (-(-r // device.group), device.group)
 
         record = sum(o + s for o, s in a.cells)
         slots = (recipe.length + 1) * record + recipe.length * (record + a.outputs) + a.size
-        self._scratch = Tensor.zeros(r * chunks * slots * device.lanes).contiguous().realize()
-        self._partial = Tensor.zeros(r * chunks * (a.size + 1)).contiguous().realize()
-        self._inputs = Tensor(interleaved(inputs, device.lanes)).realize()
-        self._targets = Tensor(interleaved(targets, device.lanes)).realize()
-        self._share = Tensor(recipe.regularizer.share(a)).realize()
-        self._table = Tensor(recipe.table).realize()
+        self._scratch = on_device(np.zeros(r * chunks * slots * device.lanes, np.float32))
+        self._partial = on_device(np.zeros(r * chunks * (a.size + 1), np.float32))
+        self._inputs = on_device(interleaved(inputs, device.lanes))
+        self._targets = on_device(interleaved(targets, device.lanes))
+        self._share = on_device(recipe.regularizer.share(a))
+        self._table = on_device(recipe.table)
         self.resume(
             {
                 "step": np.zeros(r, np.int32),
@@ -85,11 +85,11 @@ class FusedTraining:
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned."""
-        self._step = Tensor(state["step"]).realize()
-        self._parameters = Tensor(state["parameters"]).realize()
-        self._mean = Tensor(state["mean"]).realize()
-        self._square = Tensor(state["square"]).realize()
-        self._history = Tensor(state["history"]).realize()
+        self._step = on_device(state["step"])
+        self._parameters = on_device(state["parameters"])
+        self._mean = on_device(state["mean"])
+        self._square = on_device(state["square"])
+        self._history = on_device(state["history"])
         self._many, self._one = TinyJit(self._advance), TinyJit(self._advance)
 
     def state(self) -> dict[str, np.ndarray]:

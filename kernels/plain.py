@@ -1,14 +1,15 @@
 """The same training as `kernels/fused.py` in plain tinygrad operations and its autograd.
 
 Slow (unrolled over time, many small kernels), but it runs on every tinygrad device and shares
-nothing with the hand-written kernels: `device.kernel=reference`. It uses the device that the
-environment variable DEV names, or else OpenCL.
+nothing with the hand-written kernels: `train.kernel=reference`. It runs on the device that the
+environment variable DEV names, or else on OpenCL.
 """
 
 import os
 
 import numpy as np
 from tinygrad import Context, Tensor, TinyJit
+from tinygrad.helpers import DEV
 from tinygrad.nn.optim import Adam
 
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
@@ -35,6 +36,7 @@ class PlainTraining:
     ) -> None:
         if "DEV" not in os.environ:
             open_device()
+            DEV.value = "CL"
         self.recipe = recipe
         self._units = len(inputs) // UNIT
         self._inputs, self._targets = inputs.astype(np.float32), targets.astype(np.float32)

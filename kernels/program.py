@@ -6,6 +6,7 @@ tinygrad marks `custom_kernel` as alpha; this is the only file that knows how it
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from tinygrad import Tensor
 from tinygrad.device import Device
 from tinygrad.uop.ops import KernelInfo, Ops, ProgramInfo, UOp
@@ -17,6 +18,11 @@ def source(constants: Mapping[str, object], *files: str) -> str:
     """The text of these files of `kernels/`, with compile-time constants defined before it."""
     defines = "".join(f"#define {name} {value}\n" for name, value in constants.items())
     return defines + "".join((SOURCES / file).read_text(encoding="utf-8") for file in files)
+
+
+def on_device(values: np.ndarray) -> Tensor:
+    """The values in the OpenCL device's memory."""
+    return Tensor(values, device="CL").realize()
 
 
 def launch(

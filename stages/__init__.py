@@ -16,6 +16,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bonsai.artifact import ArtifactError, save_json
 from bonsai.machine import MachineError
+from kernels.device import DeviceError
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
@@ -81,5 +82,5 @@ def run_stage(stage: Callable[[Any, Path], None]) -> None:
         stage(plant_parameters(plant), folder)
         seconds = time.perf_counter() - started
         save_json(folder / "seconds" / f"{name}.json", {"seconds": round(seconds, 3)})
-    except (ArtifactError, MachineError, ParameterError, OSError) as e:
+    except (ArtifactError, DeviceError, MachineError, ParameterError, OSError) as e:
         sys.exit(f"stage {name} of plant {plant}: {e}")
