@@ -1,22 +1,21 @@
 """Training steps of R restarts at once as hand-written kernels, `kernels/step.cl`.
 
-`gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam;
-`steps` is many of both in one launch, where the minibatch of a restart is not split. Data,
-parameters and schedules stay on the device; tinygrad's `TinyJit` replays many steps a call.
+`gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam.
+Data, parameters and schedules stay on the device; a step is two launches that tinygrad's `TinyJit`
+has recorded.
 
 Scratch memory is ITEMS ((T+1) H + T (H+Y) + P) vectors of 4 LANES bytes, with H = sum(O+S) over
 the cells and ITEMS = restarts x chunks: 1.3 MB for 32 restarts of (12, 6), T = 24, on a CPU.
 """
 
 import numpy as np
-from tinygrad import Tensor, TinyJit
+from tinygrad import Tensor
 
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
 from kernels.layout import as_float, cell_constants, interleaved
-from kernels.program import launch, on_device, source
+from kernels.program import Replay, launch, on_device, source
 
-STEPS_A_CALL = 25
 BLOCK = 8  # steps whose records and deltas stay in the cache while their gradients are summed
 
 
@@ -60,8 +59,6 @@ class FusedTraining:
             "EPSILON": as_float(EPSILON),
         }
         self._text = source(constants, "ameo.cl", "cell.cl", "step.cl")
-        self._chunks = chunks
-        self._counts = [on_device(np.array([n], np.int32)) for n in (STEPS_A_CALL, 1)]
         self._work = (-(-r * chunks // device.group), device.group)
         self._rows = (-(-r // device.group), device.group)
 
@@ -90,7 +87,7 @@ class FusedTraining:
         self._mean = on_device(state["mean"])
         self._square = on_device(state["square"])
         self._history = on_device(state["history"])
-        self._many, self._one = TinyJit(self._advance), TinyJit(self._advance)
+        self._replay = Replay(self._step_once)
 
     def state(self) -> dict[str, np.ndarray]:
         """step (R,); parameters, mean, square (R, P); history (steps, R, 2): loss, penalty."""
@@ -104,11 +101,8 @@ class FusedTraining:
 
     def advance(self, steps: int) -> None:
         """Take this many training steps, with all restarts."""
-        many, one = self._counts
-        for _ in range(steps // STEPS_A_CALL):
-            self._many(many)
-        for _ in range(steps % STEPS_A_CALL):
-            self._one(one)
+        for _ in range(steps):
+            self._replay()
 
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Loss (R,) and its gradient (R, P), without the regulariser, on this step's minibatch."""
@@ -131,54 +125,27 @@ class FusedTraining:
             self._table,
         )
 
-    def _advance(self, count: Tensor) -> Tensor:
-        if self._chunks == 1:
-            (
-                self._parameters,
-                self._mean,
-                self._square,
-                self._step,
-                self._history,
-                self._partial,
-                self._scratch,
-                *_,
-            ) = launch(
-                self._text,
-                "steps",
-                7,
-                *self._work,
-                *self._state(),
-                self._partial,
-                self._scratch,
-                self._inputs,
-                self._targets,
-                self._share,
-                self._table,
-                count,
-            )
-        else:
-            for _ in range(STEPS_A_CALL if count is self._counts[0] else 1):
-                self._partial, self._scratch, *_ = self._gradient()
-                (
-                    self._parameters,
-                    self._mean,
-                    self._square,
-                    self._step,
-                    self._history,
-                    *_,
-                ) = launch(
-                    self._text,
-                    "update",
-                    5,
-                    *self._rows,
-                    *self._state(),
-                    self._partial,
-                    self._share,
-                    self._table,
-                )
+    def _step_once(self) -> None:
+        self._partial, self._scratch, *_ = self._gradient()
+        (
+            self._parameters,
+            self._mean,
+            self._square,
+            self._step,
+            self._history,
+            *_,
+        ) = launch(
+            self._text,
+            "update",
+            5,
+            *self._rows,
+            *self._state(),
+            self._partial,
+            self._share,
+            self._table,
+        )
         # All of them: what is left lazy would run its kernels again in the next call.
         Tensor.realize(*self._state(), self._partial, self._scratch)
-        return self._step
 
     def _state(self) -> tuple[Tensor, ...]:
         return self._parameters, self._mean, self._square, self._step, self._history

@@ -241,18 +241,3 @@ __kernel void update(__global float *parameters, __global float *mean, __global 
     adam(restart, counter[restart], parameters, mean, square, history, partial, share, schedule);
     counter[restart]++;
 }
-
-// Where a restart is one chunk no work-item waits for another, and one launch takes many steps.
-__kernel void steps(__global float *parameters, __global float *mean, __global float *square,
-                    __global int *counter, __global float *history, __global float *partial,
-                    __global vec *scratch, Data inputs, Data targets, __global const float *share,
-                    __global const float *schedule, __global const int *count) {
-    const int restart = get_global_id(0);
-    if (restart >= RESTARTS) return;
-    const int first = counter[restart];
-    for (int step = first; step < first + count[0]; step++) {
-        pass(restart, step, partial, scratch, parameters, inputs, targets, schedule);
-        adam(restart, step, parameters, mean, square, history, partial, share, schedule);
-    }
-    counter[restart] = first + count[0];
-}
