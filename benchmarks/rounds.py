@@ -59,12 +59,16 @@ class Contender:
             return
         self.built = Built(note, time.perf_counter() - start)
 
-    def size(self, seconds: float, most: int) -> None:
-        """Let a turn take about this long, and do the work `most` times at most."""
-        while (taken := self.turn() * self.times) < seconds and self.times < most:
-            self.times = min(most, max(self.times + 1, int(self.times * seconds / taken * 1.05)))
-            if taken > seconds / 2:
-                break
+    def size(self, seconds: float, most: int, unit: int = 1) -> None:
+        """Let a turn take about this long, a multiple of `unit` and at most `most` times the work.
+
+        The first turn is not counted: something may still be compiled in it.
+        """
+        self.times = unit
+        self.turn()
+        while (taken := self.turn() * self.times) < seconds / 2 and self.times < most:
+            wanted = int(self.times * min(seconds / taken, 20) / unit) * unit
+            self.times = min(most, max(self.times + unit, wanted))
 
     def turn(self) -> float:
         """Seconds that the work took, once."""
@@ -77,7 +81,8 @@ class Contender:
 
     def stop(self) -> None:
         """End the process and what it started: the compilers of `torch.compile`, a node."""
-        self._pipe.close()
+        self._pipe.close()  # one that waits for its turn takes this for the end
+        self._process.join(0 if self.built is None else 5)
         assert self._process.pid is not None
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -20,6 +20,7 @@ OURS, LIMIT = "bonsai", "limit"
 PEERS = ("jax", "torch.compile", "torch eager", "tinygrad")
 CHECKED_STEPS = 3
 TURN = 0.25  # seconds of a turn, about
+UNITS = {OURS: 25, "jax": 25}  # steps that they take in a call
 FASTEST = 1e-5, 2e11  # seconds a step, and operations a second, that nobody reaches
 
 
@@ -85,15 +86,15 @@ def build_limit() -> tuple[Turn, str]:
 def compare(shape: Shape, peers: list[str], rounds: int, patience: float) -> dict[str, Any]:
     """Times of all contenders on one shape. peers: those that can be imported"""
     operations = 2 * shape.multiply_adds
-    most = int(TURN / max(FASTEST[0], operations / FASTEST[1])) + 1
-    steps = 1000 + (rounds + 4) * most
+    most = max(25, int(TURN / max(FASTEST[0], operations / FASTEST[1])) // 25 * 25)
+    steps = 1000 + (rounds + 6) * most
     contenders = [Contender(LIMIT, build_limit, (), patience)]
     try:
         for name in [OURS, *peers]:
             found = Contender(name, build, (name, shape, steps), patience)
             contenders.append(found)
             if found.built is not None:
-                found.size(TURN, most)
+                found.size(TURN, most, UNITS.get(name, 1))
         taken = take_turns([c for c in contenders if c.built is not None], rounds)
     finally:
         for contender in contenders:
@@ -151,12 +152,13 @@ def show(result: dict[str, Any]) -> None:
 
 
 def run(shapes: list[int], peers: list[str], rounds: int, patience: float) -> None:
-    """Measure these shapes, print a table of each, and write `results/training.json`."""
+    """Measure these shapes, and print a table of each; all of them: `results/training.json`."""
     described = machine()
     results = []
     for index in shapes:
         results.append(compare(SHAPES[index], peers, rounds, patience))
         show(results[-1])
+    if len(results) == len(SHAPES):
         save("training", described, {"rounds": rounds, "results": results})
 
 
