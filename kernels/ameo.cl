@@ -46,9 +46,10 @@ inline float lane_sum(vec v) {
     const ivec far = MASK(t > 2.0f), tail = MASK(t > 3.0f); \
     const vec past = t - 1.0f; \
     const vec e = past - AS_VEC(far & AS_IVEC((vec)2.0f)), square = e * e; \
-    const vec smooth = AS_VEC(AS_IVEC(square * square - 1.0f) ^ (far & SIGN)); \
-    const vec inside = factor * (absolute(past) - 1.0f) + (1.0f - factor) * smooth; \
-    const vec y = pick(tail, 1.0f + leak * (t - 3.0f), inside);
+    const vec scaled = (1.0f - factor) * square; \
+    const vec smooth = AS_VEC(AS_IVEC(scaled * square - (1.0f - factor)) ^ (far & SIGN)); \
+    const vec inside = factor * (absolute(past) - 1.0f) + smooth; \
+    const vec y = pick(tail, leak * t + (1.0f - 3.0f * leak), inside);
 
 inline vec ameo(vec x, float factor, float leak) {
     PIECES
@@ -57,8 +58,8 @@ inline vec ameo(vec x, float factor, float leak) {
 
 inline vec ameo_with_derivative(vec x, float factor, float leak, vec *derivative) {
     PIECES
-    const vec cubic = AS_VEC(AS_IVEC((4.0f * (1.0f - factor)) * (e * square)) ^ (far & SIGN));
+    const vec cubic = AS_VEC(AS_IVEC(e * scaled) ^ (far & SIGN));
     const vec slope = AS_VEC(AS_IVEC((vec)factor) | (AS_IVEC(past) & SIGN));
-    *derivative = pick(tail, (vec)leak, slope + cubic);
+    *derivative = pick(tail, (vec)leak, 4.0f * cubic + slope);
     return AS_VEC(AS_IVEC(y) ^ (AS_IVEC(x) & SIGN));
 }

@@ -11,12 +11,13 @@ the cells and ITEMS = restarts x chunks: 1.3 MB for 32 restarts of (12, 6), T = 
 import numpy as np
 from tinygrad import Tensor
 
+from bonsai.network import Architecture
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
 from kernels.layout import as_float, cell_constants, interleaved
 from kernels.program import Replay, launch, on_device, source
 
-BLOCK = 8  # steps whose records and deltas stay in the cache while their gradients are summed
+CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
 
 
 class FusedTraining:
@@ -44,7 +45,7 @@ class FusedTraining:
             "GROUPS": groups,
             "POOL": f"{len(inputs) // UNIT}u",
             "STEPS": recipe.length,
-            "BLOCK": BLOCK,
+            "BLOCK": block(a, recipe.length, device.lanes),
             "SEED": f"{recipe.seed}u",
             "NOISE_SEED": f"{recipe.noise_seed}u",
             "SCALE": as_float(1 / (recipe.batch * recipe.length * a.outputs)),
@@ -149,3 +150,9 @@ class FusedTraining:
 
     def _state(self) -> tuple[Tensor, ...]:
         return self._parameters, self._mean, self._square, self._step, self._history
+
+
+def block(a: Architecture, length: int, lanes: int) -> int:
+    """How many steps of time are summed at once: what the cache holds, 8 at least."""
+    step = 4 * lanes * (2 * sum(o + s for o, s in a.cells) + a.outputs)
+    return min(length, max(8, CACHE // step))
