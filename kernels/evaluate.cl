@@ -14,11 +14,12 @@ __kernel void evaluate(__global int *right, __global vec *scratch, Weights param
         Data x = inputs + group * (STEPS * INPUTS);
         Data y = targets + group * (STEPS * OUTPUTS);
         ivec wrong = (ivec)0;
-        start(p, records + RECORD * STRIDE);
+        start(p, OFF(records, RECORD));
         for (int t = 0; t < STEPS; t++) {
-            const Slots before = records + (t & 1 ? 0 : RECORD) * STRIDE;
-            const Slots now = records + (t & 1 ? RECORD : 0) * STRIDE;
-            forward(p, x + t * INPUTS, before, now, false, now, factor);
+            const Slots before = OFF(records, t & 1 ? 0 : RECORD);
+            const Slots now = OFF(records, t & 1 ? RECORD : 0);
+            for (int i = 0; i < INPUTS; i++) AT(now, i) = x[t * INPUTS + i];
+            forward(p, before, now, false, now, factor);
             for (int o = 0; o < OUTPUTS; o++) {
                 wrong |= wrong_lanes(head(p, now, o), y[t * OUTPUTS + o]);
             }

@@ -7,7 +7,7 @@ import numpy as np
 from bonsai.graph import Graph
 from bonsai.network import Architecture
 from kernels.device import open_device
-from kernels.layout import as_float, cell_constants, interleaved
+from kernels.layout import as_float, cell_constants, interleaved, record
 from kernels.program import launch, on_device, source
 
 BATCH = 1024  # dense candidates a launch
@@ -33,6 +33,7 @@ class Evaluator:
         self.sequences = len(inputs)
         constants = cell_constants(architecture) | {
             "LANES": device.lanes,
+            "PAIR": 1,
             "ITEMS": BATCH,
             "STEPS": inputs.shape[1],
             "EARLY": int(early),
@@ -41,8 +42,8 @@ class Evaluator:
         self._lanes = device.lanes
         self._work = (-(-BATCH // device.group), device.group)
         self._text = source(constants, "ameo.cl", "count.cl", "cell.cl", "evaluate.cl")
-        record = sum(o + s for o, s in architecture.cells)
-        self._scratch = on_device(np.zeros(BATCH * 2 * record * device.lanes, np.float32))
+        values = BATCH * 2 * record(architecture) * device.lanes
+        self._scratch = on_device(np.zeros(values, np.float32))
         self._inputs = on_device(interleaved(inputs, device.lanes))
         self._targets = on_device(interleaved(targets, device.lanes))
 

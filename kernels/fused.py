@@ -4,8 +4,8 @@
 Data, parameters and schedules stay on the device; a step is two launches that tinygrad's `TinyJit`
 has recorded.
 
-Scratch memory is ITEMS ((T+1) H + T (H+Y) + P) vectors of 4 LANES bytes, with H = sum(O+S) over
-the cells and ITEMS = restarts x chunks: 1.3 MB for 32 restarts of (12, 6), T = 24, on a CPU.
+Scratch memory is ITEMS (2 ((T+1) H + T (H+Y)) + P) vectors of 4 LANES bytes, with H = I + sum(O+S)
+over the cells and ITEMS = restarts x chunks: 2.2 MB for 32 restarts of (12, 6), T = 24, on a CPU.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from tinygrad import Tensor
 from bonsai.network import Architecture
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
-from kernels.layout import as_float, cell_constants, interleaved
+from kernels.layout import as_float, cell_constants, interleaved, record
 from kernels.program import Replay, launch, on_device, source
 
 CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
@@ -36,7 +36,9 @@ class FusedTraining:
         groups = recipe.batch // device.lanes
         # By shape alone, not by the number of cores, so that every CPU sums in the same order.
         chunks = min(max(1, 8 // r), groups) if device.is_cpu else groups
+        pair = 2 if groups % 2 == 0 and device.is_cpu else 1
         constants = cell_constants(a) | {
+            "PAIR": pair,
             "LANES": device.lanes,
             "UNIT": UNIT // device.lanes,
             "RESTARTS": r,
@@ -45,7 +47,7 @@ class FusedTraining:
             "GROUPS": groups,
             "POOL": f"{len(inputs) // UNIT}u",
             "STEPS": recipe.length,
-            "BLOCK": block(a, recipe.length, device.lanes),
+            "BLOCK": block(a, recipe.length, pair * device.lanes),
             "SEED": f"{recipe.seed}u",
             "NOISE_SEED": f"{recipe.noise_seed}u",
             "SCALE": as_float(1 / (recipe.batch * recipe.length * a.outputs)),
@@ -63,8 +65,8 @@ class FusedTraining:
         self._work = (-(-r * chunks // device.group), device.group)
         self._rows = (-(-r // device.group), device.group)
 
-        record = sum(o + s for o, s in a.cells)
-        slots = (recipe.length + 1) * record + recipe.length * (record + a.outputs) + a.size
+        times = (recipe.length + 1) * record(a) + recipe.length * (record(a) + a.outputs)
+        slots = pair * times + a.size
         self._scratch = on_device(np.zeros(r * chunks * slots * device.lanes, np.float32))
         self._partial = on_device(np.zeros(r * chunks * (a.size + 1), np.float32))
         self._inputs = on_device(interleaved(inputs, device.lanes))
@@ -154,5 +156,5 @@ class FusedTraining:
 
 def block(a: Architecture, length: int, lanes: int) -> int:
     """How many steps of time are summed at once: what the cache holds, 8 at least."""
-    step = 4 * lanes * (2 * sum(o + s for o, s in a.cells) + a.outputs)
+    step = 4 * lanes * (2 * record(a) + a.outputs)
     return min(length, max(8, CACHE // step))

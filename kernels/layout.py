@@ -8,21 +8,21 @@ from bonsai.network import Architecture
 def cell_constants(architecture: Architecture) -> dict[str, object]:
     """Sizes and offsets of a network, as constants of `step.cl` and `evaluate.cl`."""
     a = architecture
-    h = c = previous = 0
+    x = c = 0
+    h = width = a.inputs
     cells = []
-    width = a.inputs
     for k, (o, s) in enumerate(a.cells):
         offsets = (a.block(kind, k).offset for kind in ("weight", "bias", "initial"))
-        cells.append((width, o, s, *offsets, h, previous, c, int(k == 0)))
-        previous, h, c, width = h, h + o + s, c + s, o
+        cells.append((width, o, s, *offsets, x, h, c, int(k == 0)))
+        x, h, c, width = h, h + o + s, c + s, o
     calls = [f"F({', '.join(map(str, cell))})" for cell in cells]
     return {
         "INPUTS": a.inputs,
         "OUTPUTS": a.outputs,
         "PARAMETERS": a.size,
-        "RECORD": h,
+        "RECORD": record(a),
         "HEAD_N": width,
-        "HEAD_H": previous,
+        "HEAD_H": x,
         "HEAD_W": a.block("weight", -1).offset,
         "HEAD_B": a.block("bias", -1).offset,
         "CARRY": max(c, 1),
@@ -30,6 +30,11 @@ def cell_constants(architecture: Architecture) -> dict[str, object]:
         "CELLS(F)": " ".join(calls),
         "CELLS_REVERSED(F)": " ".join(reversed(calls)),
     }
+
+
+def record(architecture: Architecture) -> int:
+    """Slots of a record: the inputs and the values of all neurons at one time."""
+    return architecture.inputs + sum(o + s for o, s in architecture.cells)
 
 
 def interleaved(values: np.ndarray, lanes: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 // Loss and gradient of R restarts on one minibatch: the whole unrolled pass forward and backward.
 //
-// One work-item takes one restart and one chunk of the minibatch, LANES sequences at a time:
+// One work-item takes one restart and one chunk of the minibatch, PAIR x LANES sequences at a time:
 //   forward   keeps every record, and A' of each neuron in the place of its delta
 //   backward  turns A' into delta = dL/d(pre-activation), step by step, and after every BLOCK steps,
 //             while they are in the cache, adds up
@@ -10,8 +10,7 @@
 // RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), BLOCK,
 // SEED, NOISE_SEED, SCALE, CARRY (states of all cells) and BACK (widest output), at least 1.
 
-#define DELTAS (RECORD + OUTPUTS) // slots of a time's deltas, those of the head last
-#define SLOTS ((STEPS + 1) * RECORD + STEPS * DELTAS + PARAMETERS)
+#define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
 
 // The integer hash of `bonsai.recipe.hashed`.
 // Source: Chris Wellons, "Prospecting for hash functions", 2018.
@@ -33,26 +32,28 @@ inline vec uniform_at(uint step, uint group, uint t, uint state) {
 }
 
 // out = W delta of N rows of J columns.
-#define SUM_FROM_ZERO(k) vec sum##k = (vec)0.0f;
-#define ADD_DELTA(k) sum##k += W[(i + k) * J + j] * source;
-#define STORE(k) out[i + k] = sum##k;
-#define DEFINE_TRANSPOSED(TILE) \
-inline void transposed_##TILE(const int i, const int J, Weights W, Slots delta, vec *out) { \
-    EACH_##TILE(SUM_FROM_ZERO) \
-    for (int j = 0; j < J; j++) { const vec source = AT(delta, j); EACH_##TILE(ADD_DELTA) } \
-    EACH_##TILE(STORE) \
+#define FROM_ZERO(k, u) vec sum##k##_##u = (vec)0.0f;
+#define SUMS_FROM_ZERO(k) SETS(FROM_ZERO, k)
+#define SOURCE_OF_DELTA(k, u) const vec source##u = AT(delta, u * DELTAS + j);
+#define ADD_DELTA(k) { const float w = W[(i + k) * J + j]; SETS(ADD, k) }
+#define STORE_ONE(k, u) out[(i + k) * PAIR + u] = sum##k##_##u;
+#define STORE(k) SETS(STORE_ONE, k)
+#define DEFINE_TRANSPOSED(NAME, EACH) \
+inline void NAME(const int i, const int J, Weights W, Slots delta, vec *out) { \
+    EACH(SUMS_FROM_ZERO) \
+    for (int j = 0; j < J; j++) { SETS(SOURCE_OF_DELTA, 0) EACH(ADD_DELTA) } \
+    EACH(STORE) \
 }
-DEFINE_TRANSPOSED(8)
-DEFINE_TRANSPOSED(4)
-DEFINE_TRANSPOSED(2)
-DEFINE_TRANSPOSED(1)
+DEFINE_TRANSPOSED(transposed_large, EACH_LARGEST)
+DEFINE_TRANSPOSED(transposed_4, EACH_4)
+DEFINE_TRANSPOSED(transposed_2, EACH_2)
+DEFINE_TRANSPOSED(transposed_1, EACH_1)
 inline void transposed(const int N, const int J, Weights W, Slots delta, vec *out) {
     #define TRANSPOSED(TILE) transposed_##TILE(at, J, W, delta, out);
     IN_TILES(N, TRANSPOSED)
 }
 
-// A tile of A x B of dL/dW: left (x) delta summed over some steps, added to what is there.
-// `apart` is the distance of one left to the next, `step` from one time to the next.
+// A tile of A x B of dL/dW: left (x) delta summed over some records, added to what is there.
 #define COLUMNS_1(M, a) M(a, 0)
 #define COLUMNS_2(M, a) M(a, 0) M(a, 1)
 #define COLUMNS_4(M, a) M(a, 0) M(a, 1) M(a, 2) M(a, 3)
@@ -60,15 +61,14 @@ inline void transposed(const int N, const int J, Weights W, Slots delta, vec *ou
 #define ROWS_2(COLUMNS, M) COLUMNS(M, 0) COLUMNS(M, 1)
 #define ROWS_3(COLUMNS, M) COLUMNS(M, 0) COLUMNS(M, 1) COLUMNS(M, 2)
 #define LOAD_SUM(a, b) vec sum##a##b = AT(gradient, a * J + b);
-#define LEFT(a) const vec left##a = left[t * step + a * apart];
+#define LEFT(a) const vec left##a = AT(left, t * RECORD + a);
 #define RIGHT(b) const vec right##b = AT(delta, t * DELTAS + b);
 #define ADD_OUTER(a, b) sum##a##b += left##a * right##b;
 #define STORE_SUM(a, b) AT(gradient, a * J + b) = sum##a##b;
 #define DEFINE_OUTER(A, B) \
-inline void outer_##A##B(const int steps, const int J, Data left, const int apart, const int step, \
-                         Slots delta, Slots gradient) { \
+inline void outer_##A##B(const int records, const int J, Data left, Slots delta, Slots gradient) { \
     ROWS_##A(COLUMNS_##B, LOAD_SUM) \
-    for (int t = 0; t < steps; t++) { \
+    for (int t = 0; t < records; t++) { \
         EACH_##A(LEFT) \
         EACH_##B(RIGHT) \
         ROWS_##A(COLUMNS_##B, ADD_OUTER) \
@@ -79,22 +79,20 @@ inline void outer_##A##B(const int steps, const int J, Data left, const int apar
 DEFINE_OUTER(A, 4) \
 DEFINE_OUTER(A, 2) \
 DEFINE_OUTER(A, 1) \
-inline void outer_row_##A(const int steps, const int J, Data left, const int apart, const int step, \
-                          Slots delta, Slots gradient) { \
+inline void outer_row_##A(const int records, const int J, Data left, Slots delta, Slots gradient) { \
     int j = 0; \
-    for (; j + 4 <= J; j += 4) outer_##A##4(steps, J, left, apart, step, COLUMN(delta), COLUMN(gradient)); \
-    if (J & 2) { outer_##A##2(steps, J, left, apart, step, COLUMN(delta), COLUMN(gradient)); j += 2; } \
-    if (J & 1) outer_##A##1(steps, J, left, apart, step, COLUMN(delta), COLUMN(gradient)); \
+    for (; j + 4 <= J; j += 4) outer_##A##4(records, J, left, OFF(delta, j), OFF(gradient, j)); \
+    if (J & 2) { outer_##A##2(records, J, left, OFF(delta, j), OFF(gradient, j)); j += 2; } \
+    if (J & 1) outer_##A##1(records, J, left, OFF(delta, j), OFF(gradient, j)); \
 }
-#define COLUMN(pointer) ((pointer) + j * STRIDE)
 DEFINE_OUTER_ROW(3)
 DEFINE_OUTER_ROW(2)
 DEFINE_OUTER_ROW(1)
 
 // dL/dW (N, J) of one source of one layer.
-inline void outer(const int N, const int J, const int steps, Data left, const int apart, const int step,
-                  Slots delta, Slots gradient) {
-    #define ROW(A) outer_row_##A(steps, J, left + i * apart, apart, step, delta, gradient + i * J * STRIDE)
+inline void outer(const int N, const int J, const int records, Data left, Slots delta,
+                  Slots gradient) {
+    #define ROW(A) outer_row_##A(records, J, OFF(left, i), delta, OFF(gradient, i * J))
     int i = 0;
     for (; i + 3 <= N; i += 3) ROW(3);
     if (N % 3 == 2) ROW(2);
@@ -102,10 +100,10 @@ inline void outer(const int N, const int J, const int steps, Data left, const in
 }
 
 // dL/db (J)
-inline void bias_gradient(const int J, const int steps, Slots delta, Slots gradient) {
+inline void bias_gradient(const int J, const int records, Slots delta, Slots gradient) {
     for (int j = 0; j < J; j++) {
         vec sum = AT(gradient, j);
-        for (int t = 0; t < steps; t++) sum += AT(delta, t * DELTAS + j);
+        for (int t = 0; t < records; t++) sum += AT(delta, t * DELTAS + j);
         AT(gradient, j) = sum;
     }
 }
@@ -118,70 +116,79 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
     const float factor = schedule[step * SCHEDULE + 4], noise = schedule[step * SCHEDULE + 5];
 
     const Slots records = scratch + (STRIDE == 1 ? item * SLOTS : item); // from time -1 on
-    const Slots deltas = records + (STEPS + 1) * RECORD * STRIDE;
-    const Slots total = deltas + STEPS * DELTAS * STRIDE;
+    const Slots deltas = OFF(records, PAIR * (STEPS + 1) * RECORD);
+    const Slots total = OFF(deltas, PAIR * STEPS * DELTAS);
     for (int i = 0; i < PARAMETERS; i++) AT(total, i) = (vec)0.0f;
     vec loss = (vec)0.0f;
 
-    const int first = GROUPS * chunk / CHUNKS, last = GROUPS * (chunk + 1) / CHUNKS;
-    for (int group = first; group < last; group++) {
-        const uint sequence = drawn(step, group);
-        Data x = inputs + sequence * (STEPS * INPUTS);
-        Data y = targets + sequence * (STEPS * OUTPUTS);
-
-        start(p, records);
+    const int all = GROUPS / PAIR;
+    for (int pair = all * chunk / CHUNKS; pair < all * (chunk + 1) / CHUNKS; pair++) {
+        Data x[PAIR], y[PAIR];
+        for (int u = 0; u < PAIR; u++) {
+            const uint sequence = drawn(step, pair * PAIR + u);
+            x[u] = inputs + sequence * (STEPS * INPUTS);
+            y[u] = targets + sequence * (STEPS * OUTPUTS);
+            start(p, OFF(records, u * RECORD));
+        }
         for (int t = 0; t < STEPS; t++) {
-            const Slots before = records + t * RECORD * STRIDE, now = before + RECORD * STRIDE;
-            const Slots d = deltas + t * DELTAS * STRIDE;
-            forward(p, x + t * INPUTS, before, now, true, d, factor);
+            const Slots before = OFF(records, PAIR * t * RECORD), now = OFF(before, PAIR * RECORD);
+            const Slots d = OFF(deltas, PAIR * t * DELTAS);
+            for (int u = 0; u < PAIR; u++)
+                for (int i = 0; i < INPUTS; i++) AT(now, u * RECORD + i) = x[u][t * INPUTS + i];
+            forward(p, before, now, true, d, factor);
             if (noise > 0.0f) {
-                #define ADD_NOISE(n, O, S, W, B, S0, H, PREVIOUS, C, FIRST) \
+                #define ADD_NOISE(n, O, S, W, B, S0, X, H, C, FIRST) \
                     for (int i = 0; i < S; i++) \
-                        AT(now, H + O + i) += noise * uniform_at(step, group, t, C + i);
+                        for (int u = 0; u < PAIR; u++) \
+                            AT(now, u * RECORD + H + O + i) += \
+                                noise * uniform_at(step, pair * PAIR + u, t, C + i);
                 CELLS(ADD_NOISE)
             }
-            for (int o = 0; o < OUTPUTS; o++) {
-                const vec target = y[t * OUTPUTS + o];
-                const vec short_by = target * target - head(p, now, o) * target; // 0 for a don't-care
-                const vec hinge = pick(MASK(short_by > 0.0f), short_by, (vec)0.0f);
-                loss += hinge * hinge;
-                AT(d, RECORD + o) = (-2.0f * SCALE) * (hinge * target);
+            for (int u = 0; u < PAIR; u++) {
+                for (int o = 0; o < OUTPUTS; o++) {
+                    const vec target = y[u][t * OUTPUTS + o];
+                    const vec value = head(p, OFF(now, u * RECORD), o);
+                    const vec short_by = target * target - value * target; // 0 for a don't-care
+                    const vec hinge = pick(MASK(short_by > 0.0f), short_by, (vec)0.0f);
+                    loss += hinge * hinge;
+                    AT(d, u * DELTAS + RECORD + o) = (-2.0f * SCALE) * (hinge * target);
+                }
             }
         }
 
-        vec carry[CARRY], back[BACK];
-        for (int i = 0; i < CARRY; i++) carry[i] = (vec)0.0f;
+        vec carry[CARRY * PAIR], back[BACK * PAIR];
+        for (int i = 0; i < CARRY * PAIR; i++) carry[i] = (vec)0.0f;
         for (int end = STEPS; end > 0; end -= BLOCK) {
-            const int begin = end > BLOCK ? end - BLOCK : 0, steps = end - begin;
+            const int begin = end > BLOCK ? end - BLOCK : 0;
             for (int t = end - 1; t >= begin; t--) {
-                const Slots d = deltas + t * DELTAS * STRIDE;
-                transposed(HEAD_N, OUTPUTS, p + HEAD_W, d + RECORD * STRIDE, back);
-                #define BACKWARD(n, O, S, W, B, S0, H, PREVIOUS, C, FIRST) { \
-                    const Slots delta = d + H * STRIDE; \
-                    for (int j = 0; j < O; j++) AT(delta, j) *= back[j]; \
-                    for (int j = 0; j < S; j++) AT(delta, O + j) *= carry[C + j]; \
+                const Slots d = OFF(deltas, PAIR * t * DELTAS);
+                transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(d, RECORD), back);
+                #define BACKWARD(n, O, S, W, B, S0, X, H, C, FIRST) { \
+                    const Slots delta = OFF(d, H); \
+                    for (int u = 0; u < PAIR; u++) { \
+                        for (int j = 0; j < O; j++) AT(delta, u * DELTAS + j) *= back[j * PAIR + u]; \
+                        for (int j = 0; j < S; j++) \
+                            AT(delta, u * DELTAS + O + j) *= carry[(C + j) * PAIR + u]; \
+                    } \
                     if (!FIRST) transposed(n, O + S, p + W, delta, back); \
-                    transposed(S, O + S, p + W + n * (O + S), delta, carry + C); \
+                    transposed(S, O + S, p + W + n * (O + S), delta, carry + C * PAIR); \
                 }
                 CELLS_REVERSED(BACKWARD)
             }
-            const Slots before = records + begin * RECORD * STRIDE, now = before + RECORD * STRIDE;
-            const Slots d = deltas + begin * DELTAS * STRIDE;
-            #define WEIGHTS(n, O, S, W, B, S0, H, PREVIOUS, C, FIRST) { \
-                const Slots delta = d + H * STRIDE, dW = total + W * STRIDE; \
-                if (FIRST) outer(n, O + S, steps, x + begin * INPUTS, 1, INPUTS, delta, dW); \
-                else outer(n, O + S, steps, now + PREVIOUS * STRIDE, STRIDE, RECORD * STRIDE, delta, dW); \
-                outer(S, O + S, steps, before + (H + O) * STRIDE, STRIDE, RECORD * STRIDE, delta, \
-                      dW + n * (O + S) * STRIDE); \
-                bias_gradient(O + S, steps, delta, total + B * STRIDE); \
-            }
+            const int count = PAIR * (end - begin);
+            const Slots before = OFF(records, PAIR * begin * RECORD);
+            const Slots now = OFF(before, PAIR * RECORD), d = OFF(deltas, PAIR * begin * DELTAS);
+            #define WEIGHTS(n, O, S, W, B, S0, X, H, C, FIRST) \
+                outer(n, O + S, count, OFF(now, X), OFF(d, H), OFF(total, W)); \
+                outer(S, O + S, count, OFF(before, H + O), OFF(d, H), OFF(total, W + n * (O + S))); \
+                bias_gradient(O + S, count, OFF(d, H), OFF(total, B));
             CELLS(WEIGHTS)
-            outer(HEAD_N, OUTPUTS, steps, now + HEAD_H * STRIDE, STRIDE, RECORD * STRIDE,
-                  d + RECORD * STRIDE, total + HEAD_W * STRIDE);
-            bias_gradient(OUTPUTS, steps, d + RECORD * STRIDE, total + HEAD_B * STRIDE);
+            outer(HEAD_N, OUTPUTS, count, OFF(now, HEAD_H), OFF(d, RECORD), OFF(total, HEAD_W));
+            bias_gradient(OUTPUTS, count, OFF(d, RECORD), OFF(total, HEAD_B));
         }
-        #define INITIALS(n, O, S, W, B, S0, H, PREVIOUS, C, FIRST) \
-            for (int i = 0; i < S; i++) AT(total, S0 + i) += carry[C + i];
+        #define INITIALS(n, O, S, W, B, S0, X, H, C, FIRST) \
+            for (int i = 0; i < S; i++) \
+                for (int u = 0; u < PAIR; u++) AT(total, S0 + i) += carry[(C + i) * PAIR + u];
         CELLS(INITIALS)
     }
 
