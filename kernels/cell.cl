@@ -99,7 +99,11 @@ inline void forward(Weights p, Data before, Slots now, const bool keep, Slots sl
 inline void start(Weights p, Slots record) { CELLS(START) }
 
 inline vec head(Weights p, Data record, const int o) {
-    vec sum = (vec)p[HEAD_B + o];
-    for (int i = 0; i < HEAD_N; i++) sum += p[HEAD_W + i * OUTPUTS + o] * AT(record, HEAD_H + i);
-    return sum;
+    vec even = (vec)p[HEAD_B + o], odd = (vec)0.0f; // two sums, so that neither waits for itself
+    for (int i = 0; i + 1 < HEAD_N; i += 2) {
+        even += p[HEAD_W + i * OUTPUTS + o] * AT(record, HEAD_H + i);
+        odd += p[HEAD_W + (i + 1) * OUTPUTS + o] * AT(record, HEAD_H + i + 1);
+    }
+    if (HEAD_N & 1) even += p[HEAD_W + (HEAD_N - 1) * OUTPUTS + o] * AT(record, HEAD_H + HEAD_N - 1);
+    return even + odd;
 }

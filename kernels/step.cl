@@ -55,11 +55,14 @@ inline void transposed(const int N, const int J, Weights W, Slots delta, vec *ou
 
 // A tile of A x B of dL/dW: left (x) delta summed over some records, added to what is there.
 #define COLUMNS_1(M, a) M(a, 0)
-#define COLUMNS_2(M, a) M(a, 0) M(a, 1)
-#define COLUMNS_4(M, a) M(a, 0) M(a, 1) M(a, 2) M(a, 3)
+#define COLUMNS_2(M, a) COLUMNS_1(M, a) M(a, 1)
+#define COLUMNS_4(M, a) COLUMNS_2(M, a) M(a, 2) M(a, 3)
+#define COLUMNS_8(M, a) COLUMNS_4(M, a) M(a, 4) M(a, 5) M(a, 6) M(a, 7)
 #define ROWS_1(COLUMNS, M) COLUMNS(M, 0)
-#define ROWS_2(COLUMNS, M) COLUMNS(M, 0) COLUMNS(M, 1)
-#define ROWS_3(COLUMNS, M) COLUMNS(M, 0) COLUMNS(M, 1) COLUMNS(M, 2)
+#define ROWS_2(COLUMNS, M) ROWS_1(COLUMNS, M) COLUMNS(M, 1)
+#define ROWS_3(COLUMNS, M) ROWS_2(COLUMNS, M) COLUMNS(M, 2)
+#define ROWS_8(COLUMNS, M) ROWS_3(COLUMNS, M) COLUMNS(M, 3) COLUMNS(M, 4) COLUMNS(M, 5) COLUMNS(M, 6) \
+    COLUMNS(M, 7)
 #define LOAD_SUM(a, b) vec sum##a##b = AT(gradient, a * J + b);
 #define LEFT(a) const vec left##a = AT(left, t * RECORD + a);
 #define RIGHT(b) const vec right##b = AT(delta, t * DELTAS + b);
@@ -75,37 +78,60 @@ inline void outer_##A##B(const int records, const int J, Data left, Slots delta,
     } \
     ROWS_##A(COLUMNS_##B, STORE_SUM) \
 }
-#define DEFINE_OUTER_ROW(A) \
-DEFINE_OUTER(A, 4) \
-DEFINE_OUTER(A, 2) \
-DEFINE_OUTER(A, 1) \
-inline void outer_row_##A(const int records, const int J, Data left, Slots delta, Slots gradient) { \
-    int j = 0; \
-    for (; j + 4 <= J; j += 4) outer_##A##4(records, J, left, OFF(delta, j), OFF(gradient, j)); \
-    if (J & 2) { outer_##A##2(records, J, left, OFF(delta, j), OFF(gradient, j)); j += 2; } \
-    if (J & 1) outer_##A##1(records, J, left, OFF(delta, j), OFF(gradient, j)); \
-}
-DEFINE_OUTER_ROW(3)
-DEFINE_OUTER_ROW(2)
-DEFINE_OUTER_ROW(1)
+// Three rows of four, or eight in a row or a column: enough sums that none waits for itself.
+DEFINE_OUTER(3, 4)
+DEFINE_OUTER(3, 2)
+DEFINE_OUTER(3, 1)
+DEFINE_OUTER(2, 4)
+DEFINE_OUTER(2, 2)
+DEFINE_OUTER(2, 1)
+DEFINE_OUTER(1, 8)
+DEFINE_OUTER(1, 4)
+DEFINE_OUTER(1, 2)
+DEFINE_OUTER(1, 1)
+DEFINE_OUTER(8, 1)
 
 // dL/dW (N, J) of one source of one layer.
 inline void outer(const int N, const int J, const int records, Data left, Slots delta,
                   Slots gradient) {
-    #define ROW(A) outer_row_##A(records, J, OFF(left, i), delta, OFF(gradient, i * J))
+    #define OUTER(A, B) \
+        { outer_##A##B(records, J, OFF(left, i), OFF(delta, j), OFF(gradient, i * J + j)); j += B; }
+    #define FOURS(A) { \
+        int j = 0; \
+        while (j + 4 <= J) OUTER(A, 4) \
+        if (J & 2) OUTER(A, 2) \
+        if (J & 1) OUTER(A, 1) \
+    }
     int i = 0;
-    for (; i + 3 <= N; i += 3) ROW(3);
-    if (N % 3 == 2) ROW(2);
-    if (N % 3 == 1) ROW(1);
+    if (J == 1)
+        for (; i + 8 <= N; i += 8) { int j = 0; OUTER(8, 1) }
+    for (; i + 3 <= N; i += 3) FOURS(3)
+    if (N - i == 2) FOURS(2)
+    if (N - i == 1) {
+        int j = 0;
+        while (j + 8 <= J) OUTER(1, 8)
+        if (J & 4) OUTER(1, 4)
+        if (J & 2) OUTER(1, 2)
+        if (J & 1) OUTER(1, 1)
+    }
 }
 
 // dL/db (J)
+#define FROM_GRADIENT(k) vec sum##k = AT(gradient, j + k);
+#define ADD_BIAS(k) sum##k += AT(delta, t * DELTAS + j + k);
+#define TO_GRADIENT(k) AT(gradient, j + k) = sum##k;
+#define BIASES(TILE) { \
+    EACH_##TILE(FROM_GRADIENT) \
+    for (int t = 0; t < records; t++) { EACH_##TILE(ADD_BIAS) } \
+    EACH_##TILE(TO_GRADIENT) \
+    j += TILE; \
+}
 inline void bias_gradient(const int J, const int records, Slots delta, Slots gradient) {
-    for (int j = 0; j < J; j++) {
-        vec sum = AT(gradient, j);
-        for (int t = 0; t < records; t++) sum += AT(delta, t * DELTAS + j);
-        AT(gradient, j) = sum;
-    }
+    int j = 0;
+    while (j + 8 <= J) BIASES(8)
+    if (J & 4) BIASES(4)
+    if (J & 2) BIASES(2)
+    if (J & 1) BIASES(1)
 }
 
 // The partial sums of one work-item: gradient of its chunk of the minibatch, then its loss.
