@@ -49,12 +49,13 @@ def build(shape: Shape, cores: int | None) -> tuple[Turn, str]:
     return turn, str(GlobalCounters.mem_used)
 
 
-def formula(shape: Shape, lanes: int, items: int) -> int:
+def formula(shape: Shape) -> int:
     """Bytes that training holds on the device: data, schedules and history, parameters with Adam's
     means, and the scratch and partial sums of each work-item (kernels/fused.py)."""
     a, t = shape.architecture, shape.length
-    record = sum(o + s for o, s in a.cells)
-    slots = (t + 1) * record + t * (record + a.outputs) + a.size
+    record = a.inputs + sum(o + s for o, s in a.cells)
+    lanes, items, together = _layout(shape)
+    slots = together * ((t + 1) * record + t * (record + a.outputs)) + a.size
     data = POOL * t * (a.inputs + a.outputs)
     schedules = STEPS * (6 + 2 * shape.restarts)
     parameters = a.size * (3 * shape.restarts + 1) + shape.restarts
@@ -96,7 +97,7 @@ def series(what: str, rounds: int) -> dict[str, Any]:
                 "microseconds_each": spread(costs[name] * 1e6),
                 "against_middle": spread(costs[name] / middle),
                 "bytes": found[name][1],
-                "bytes_by_formula": formula(shape, *_layout(shape)),
+                "bytes_by_formula": formula(shape),
             }
             for name, shape in shapes.items()
         ],
@@ -172,14 +173,15 @@ def _with(what: str, value: int) -> Shape:
     return replace(BASE, **changed)
 
 
-def _layout(shape: Shape) -> tuple[int, int]:
-    """Lanes, and work-items: as `kernels.fused` splits the batch."""
+def _layout(shape: Shape) -> tuple[int, int, int]:
+    """Lanes, work-items, and groups of lanes handled together: as `kernels.fused` has them."""
     from kernels.device import open_device
 
     device = open_device()
     groups = shape.batch // device.lanes
-    chunks = min(max(1, 16 // shape.restarts), groups) if device.is_cpu else groups
-    return device.lanes, shape.restarts * chunks
+    chunks = min(max(1, 8 // shape.restarts), groups) if device.is_cpu else groups
+    together = 2 if groups % 2 == 0 and device.is_cpu else 1
+    return device.lanes, shape.restarts * chunks, together
 
 
 def main() -> None:
