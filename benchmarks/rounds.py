@@ -92,7 +92,8 @@ class Contender:
         try:
             return self._pipe.recv()
         except EOFError:
-            return None, f"its process ended with {self._process.exitcode}"
+            self._process.join(2)
+            return None, f"its process ended with exit status {self._process.exitcode}"
 
 
 def take_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, list[float]]:
