@@ -56,7 +56,8 @@ inline void transposed(const int N, const int J, Weights W, Slots delta, vec *ou
 // A tile of A x B of dL/dW: left (x) delta summed over some records, added to what is there.
 #define COLUMNS_1(M, a) M(a, 0)
 #define COLUMNS_2(M, a) COLUMNS_1(M, a) M(a, 1)
-#define COLUMNS_4(M, a) COLUMNS_2(M, a) M(a, 2) M(a, 3)
+#define COLUMNS_3(M, a) COLUMNS_2(M, a) M(a, 2)
+#define COLUMNS_4(M, a) COLUMNS_3(M, a) M(a, 3)
 #define COLUMNS_8(M, a) COLUMNS_4(M, a) M(a, 4) M(a, 5) M(a, 6) M(a, 7)
 #define ROWS_1(COLUMNS, M) COLUMNS(M, 0)
 #define ROWS_2(COLUMNS, M) ROWS_1(COLUMNS, M) COLUMNS(M, 1)
@@ -78,8 +79,9 @@ inline void outer_##A##B(const int records, const int J, Data left, Slots delta,
     } \
     ROWS_##A(COLUMNS_##B, STORE_SUM) \
 }
-// Three rows of four, or eight in a row or a column: enough sums that none waits for itself.
-DEFINE_OUTER(3, 4)
+// Three rows of three, or eight in a row or a column: enough sums that none waits for itself, and few
+// enough that with their sources they fit 16 registers in whatever order the compiler takes them.
+DEFINE_OUTER(3, 3)
 DEFINE_OUTER(3, 2)
 DEFINE_OUTER(3, 1)
 DEFINE_OUTER(2, 4)
@@ -96,17 +98,21 @@ inline void outer(const int N, const int J, const int records, Data left, Slots 
                   Slots gradient) {
     #define OUTER(A, B) \
         { outer_##A##B(records, J, OFF(left, i), OFF(delta, j), OFF(gradient, i * J + j)); j += B; }
-    #define FOURS(A) { \
-        int j = 0; \
-        while (j + 4 <= J) OUTER(A, 4) \
-        if (J & 2) OUTER(A, 2) \
-        if (J & 1) OUTER(A, 1) \
-    }
     int i = 0;
     if (J == 1)
         for (; i + 8 <= N; i += 8) { int j = 0; OUTER(8, 1) }
-    for (; i + 3 <= N; i += 3) FOURS(3)
-    if (N - i == 2) FOURS(2)
+    for (; i + 3 <= N; i += 3) {
+        int j = 0;
+        while (j + 3 <= J) OUTER(3, 3)
+        if (J % 3 == 2) OUTER(3, 2)
+        if (J % 3 == 1) OUTER(3, 1)
+    }
+    if (N - i == 2) {
+        int j = 0;
+        while (j + 4 <= J) OUTER(2, 4)
+        if (J & 2) OUTER(2, 2)
+        if (J & 1) OUTER(2, 1)
+    }
     if (N - i == 1) {
         int j = 0;
         while (j + 8 <= J) OUTER(1, 8)
