@@ -340,7 +340,8 @@ def parse_kiss2(text: str, name: str = "task") -> Machine:
             line.insert(0, "")
         if len(line) != 4:
             raise MachineError(f"{name}, line {number}: expected `input current next output`")
-        rows.append((number, *line))  # type: ignore[arg-type]
+        cube, current, after, out = line
+        rows.append((number, cube, current, after, out))
     sizes = {}
     for key, most in ((".i", MAX_INPUT_BITS), (".o", 1024)):
         if not header.get(key, "").isdecimal() or int(header[key]) > most:

@@ -106,12 +106,6 @@ def garden(plants: Sequence[Plant]) -> dict[str, Any]:
     return {"plants": entries}
 
 
-def metrics(plants: Sequence[Plant]) -> dict[str, Any]:
-    """The figures for `dvc metrics show`, without times: the same on every run."""
-    names = ("proven", "weights", "biases", "neurons", "margin")
-    return {plant.name: {n: getattr(plant.result, n) for n in names} for plant in plants}
-
-
 def row(plant: Plant) -> list[str]:
     """The plant's cells of the table, in the order of COLUMNS."""
     result, published = plant.result, plant.published

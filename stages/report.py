@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from bonsai.artifact import ArtifactError, save_json, save_text
-from bonsai.report import garden, load_plant, markdown, metrics, page
+from bonsai.report import garden, load_plant, markdown, page
 from stages import PLANTS, ParameterError, parameters
 
 REPORT = Path("data/report")
@@ -22,7 +22,6 @@ def main() -> None:
         of_plant = settings.plants[name]
         plants.append(load_plant(PLANTS / name, name, of_plant.task.source, of_plant.published))
     save_json(REPORT / "garden.json", garden(plants))
-    save_json(REPORT / "metrics.json", metrics(plants))
     save_text(REPORT / "report.md", markdown(plants))
     save_text(REPORT / "index.html", page(plants))
     print(f"report: {(REPORT / 'index.html').resolve()}")

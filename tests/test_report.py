@@ -15,7 +15,7 @@ from bonsai.artifact import ArtifactError, save_json, save_table, save_text
 from bonsai.draw import layout, machine_dot
 from bonsai.graph import Edge, Graph, Node
 from bonsai.network import Architecture, Network
-from bonsai.report import STAGES, garden, load_plant, markdown, metrics, page
+from bonsai.report import STAGES, garden, load_plant, markdown, page
 from bonsai.tasks import delay1
 from stages.render import stage as render
 
@@ -149,12 +149,6 @@ def test_garden_comes_from_the_artifacts(plants):
     json.dumps(first)
 
 
-def test_metrics_hold_no_times(plants):
-    assert metrics(plants)["delay1"] == {
-        "proven": True, "weights": 31, "biases": 17, "neurons": 2, "margin": 0.75,
-    }  # fmt: skip
-
-
 def test_markdown_has_one_row_a_plant(plants):
     lines = markdown(plants).splitlines()
     assert "1 of 2 proven" in lines[2]
@@ -236,5 +230,5 @@ def test_stage_prints_the_path_last(right, tmp_path, monkeypatch, capsys):
     stages.report.main()
     path = capsys.readouterr().out.splitlines()[-1].removeprefix("report: ")
     assert Path(path).read_text().startswith("<!DOCTYPE html>")
-    names = {"index.html", "report.md", "garden.json", "metrics.json"}
+    names = {"index.html", "report.md", "garden.json"}
     assert {p.name for p in Path(path).parent.iterdir()} == names
