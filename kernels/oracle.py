@@ -20,11 +20,15 @@ def loss_and_gradient(
     target: np.ndarray,
     factor: float,
     leak: float,
+    noise: np.ndarray | None = None,
 ) -> tuple[float, np.ndarray]:
-    """Mean squared hinge over (N, T, O), and its gradient (P,); target 0 is a don't-care."""
+    """Mean squared hinge over (N, T, O), and its gradient (P,); target 0 is a don't-care.
+
+    noise: (N, T, S), added to the states of all cells after each time
+    """
     p = parameters.astype(np.float64)
     a = architecture
-    y, kept = _run(a, p, x, factor, leak)
+    y, kept = _run(a, p, x, factor, leak, noise)
     hinge = np.where(target != 0, np.maximum(1 - y * target, 0), 0)
     dy = -2 * hinge * target / target.size
     gradient = np.zeros_like(p)
@@ -56,7 +60,12 @@ def loss_and_gradient(
 
 
 def _run(
-    a: Architecture, p: np.ndarray, x: np.ndarray, factor: float, leak: float
+    a: Architecture,
+    p: np.ndarray,
+    x: np.ndarray,
+    factor: float,
+    leak: float,
+    noise: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[list[tuple[np.ndarray, np.ndarray]]]]:
     """Outputs, and for each step each layer's input and pre-activation."""
 
@@ -70,11 +79,15 @@ def _run(
     for t in range(length):
         h = x[:, t].astype(np.float64)
         layers = []
-        for k, (o, _) in enumerate(a.cells):
+        first = 0
+        for k, (o, s) in enumerate(a.cells):
             z = np.concatenate([h, states[k]], axis=1)
             pre = z @ tensor("weight", k) + tensor("bias", k)
             value = ameo(pre, factor, leak)
             h, states[k] = value[:, :o], value[:, o:]
+            if noise is not None:
+                states[k] = states[k] + noise[:, t, first : first + s]
+            first += s
             layers.append((z, pre))
         y = h @ tensor("weight", -1) + tensor("bias", -1)
         layers.append((h, y))

@@ -60,6 +60,23 @@ def test_gradient_is_the_references(shape):
         np.testing.assert_allclose(gradient[r], expected[1], rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize("shape", SHAPES[4:6], ids=str)
+def test_noise_reaches_every_state_of_every_cell(shape):
+    recipe, x, y, p = problem(*shape, noise=0.2)
+    training = FusedTraining(recipe, x, y, p)
+    training.advance(20)
+    w, (loss, gradient) = training.state()["parameters"], training.gradient()
+    rows, factor = recipe.minibatch(20, len(x) // 8), float(recipe.table[20, 4])
+    noise = recipe.noise_at(20)
+    for r in range(recipe.restarts):
+        expected = loss_and_gradient(
+            recipe.architecture, w[r], x[rows], y[rows], factor, LEAK, noise
+        )
+        assert loss[r] == pytest.approx(expected[0], rel=1e-5)
+        scale = np.abs(expected[1]).max()
+        np.testing.assert_allclose(gradient[r], expected[1], rtol=0, atol=1e-4 * scale)
+
+
 def test_reference_is_the_finite_difference():
     recipe, x, y, p = problem(((3, 2), (2, 2)), 2, 2, 5, 16, 1)
     a, w, h = recipe.architecture, p[0].astype(np.float64), 1e-6

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 import bonsai.train
@@ -60,6 +62,15 @@ def test_restarts_learn_delay1():
 
 def test_training_stops_when_nothing_gets_sparser():
     assert len(run(patience=2, steps=4000).history) < 4000
+
+
+def test_training_does_not_stop_before_the_factor_has_settled():
+    recipe, data, evaluator, initial = problem(steps=3000)
+    recipe = replace(recipe, factor=np.interp(np.arange(3000), [0, 2000], [0.5, 0.0]))
+    training = FusedTraining(recipe, data.inputs, data.targets, initial)
+    trained = train(recipe, training, evaluator, check_every=100, patience=2, live=0.1)
+    assert 2000 < len(trained.history) < 3000
+    assert trained.network.factor == 0
 
 
 def test_a_restart_that_is_not_finite_is_dropped():
