@@ -175,3 +175,31 @@ def test_a_broken_certificate_file_is_named(tmp_path):
     save_arrays(path, "certificate", {"machine_state": np.zeros(1)})
     with pytest.raises(ArtifactError, match=r"certificate\.npz: .* no array 'certificate'"):
         Certificate.load(path)
+
+
+def flat_delay(slack: float) -> tuple[Certificate, Graph, Machine]:
+    """delay1 at the flat points of the smooth activation, boxes of this half-width about -1, 1."""
+    nodes = (
+        made.Node("input", -1, 0, "x"),
+        made.Node("state", 0, 0, "s0", initial=1.0),
+        made.Node("output", 0, 0, "o0"),
+        made.Node("recurrent", 0, 0, "r0"),
+        made.Node("head", -1, 0, "y"),
+    )
+    edges = (made.Edge(1, 2, 1.0), made.Edge(0, 3, 1.0), made.Edge(2, 4, 1.0))
+    middle = np.array([[1.0], [-1.0]])
+    certificate = Certificate(
+        kind="boxes",
+        arithmetic="any float32",
+        machine_state=np.array([0, 1], np.int32),
+        low=middle - slack,
+        high=middle + slack,
+        successor=np.array([[0, 1], [0, 1]], np.int32),
+        margin=0.9,
+    )
+    return certificate, Graph(nodes, edges, ((3, 1),), 0.0, 0.0), TASKS["delay1"]()
+
+
+def test_boxes_have_to_hold_the_rounding_of_the_activation():
+    check(*flat_delay(1e-3))
+    refused(*flat_delay(1e-10), "entry")

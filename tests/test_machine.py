@@ -90,6 +90,19 @@ def test_cpu2_moves_and_stores():
     assert outputs("cpu2", "011", "110", "010", "101", "110") == "11011"
 
 
+class Zeros:
+    """A generator whose draws are all 0, the edge of every interval of probability."""
+
+    def integers(self, low, high, size, dtype):
+        return np.zeros(size, dtype)
+
+
+def test_a_draw_on_the_edge_is_legal():
+    symbols, states = TASKS["parens"]().sample(Zeros(), 1, 20)  # "(" where it is legal
+    assert states[0].tolist() == [*range(9), *[7, 8] * 6]
+    assert symbols[0].tolist() == [0] * 8 + [1, 0] * 6
+
+
 def test_minimizing_merges_equal_states():
     twice = Machine.from_step(0, lambda n, x: ((n + 1) % 6, (n % 3 == 2,)), [])
     assert len(twice.states) == 6
