@@ -41,6 +41,7 @@ class PlainTraining:
         self._units = len(inputs) // UNIT
         self._inputs, self._targets = inputs.astype(np.float32), targets.astype(np.float32)
         self._share = Tensor(recipe.regularizer.share(recipe.architecture))
+        self._mask = Tensor(np.ones_like(parameters, np.float32)).realize()
         r = recipe.restarts
         self.resume(
             {
@@ -62,6 +63,9 @@ class PlainTraining:
         self._adam.b1_t.assign(Tensor([BETA1**self._step])).realize()
         self._adam.b2_t.assign(Tensor([BETA2**self._step])).realize()
         self._jitted = TinyJit(self._advance)
+
+    def restrict(self, mask: np.ndarray) -> None:
+        self._mask.assign(Tensor(mask.astype(np.float32))).realize()
 
     def state(self) -> dict[str, np.ndarray]:
         return {
@@ -107,6 +111,7 @@ class PlainTraining:
         loss, penalty = self._loss(x, target, factor, noise), self._penalty(strength)
         (loss.sum() + penalty.sum()).backward()
         Tensor.realize(loss, penalty, *self._adam.schedule_step())
+        self._parameters.assign(self._parameters * self._mask).realize()
         return loss, penalty
 
     def _tensor(self, kind: str, cell: int) -> Tensor:

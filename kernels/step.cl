@@ -229,13 +229,15 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
     out[PARAMETERS] = lane_sum(loss) * SCALE;
 }
 
-// Sums the chunks of one restart, adds the sparse regulariser, and takes a step of Adam.
+// Sums the chunks of one restart, adds the sparse regulariser, and takes a step of Adam. What `mask`
+// has 0 for becomes 0.
 //   R(w) = 1/n sum( i_T (tanh((|w|-t) s) - tanh(-t s)) + i_L1 |w| )
 // `share` is 1/n of the tensor that a parameter belongs to, 0 where it is not regularised.
 // Source of Adam: Kingma and Ba, 2015.
 inline void adam(const int restart, const int step, __global float *parameters, __global float *mean,
                  __global float *square, __global float *history, __global const float *partial,
-                 __global const float *share, __global const float *schedule) {
+                 __global const float *share, __global const float *mask,
+                 __global const float *schedule) {
     const float rate = schedule[step * SCHEDULE], strength = schedule[step * SCHEDULE + 1];
     const float mean_bias = schedule[step * SCHEDULE + 2], square_bias = schedule[step * SCHEDULE + 3];
     float penalty = 0.0f, loss = 0.0f;
@@ -256,7 +258,8 @@ inline void adam(const int restart, const int step, __global float *parameters, 
         const float v = BETA2 * square[at] + (1.0f - BETA2) * g * g;
         mean[at] = m;
         square[at] = v;
-        parameters[at] = w - rate * (m * mean_bias) / (sqrt(v * square_bias) + EPSILON);
+        const float moved = w - rate * (m * mean_bias) / (sqrt(v * square_bias) + EPSILON);
+        parameters[at] = mask[at] > 0.0f ? moved : 0.0f;
     }
     for (int chunk = 0; chunk < CHUNKS; chunk++)
         loss += partial[(restart * CHUNKS + chunk) * (PARAMETERS + 1) + PARAMETERS];
@@ -274,9 +277,10 @@ __kernel void gradient(__global float *partial, __global vec *scratch, Weights p
 
 __kernel void update(__global float *parameters, __global float *mean, __global float *square,
                      __global int *counter, __global float *history, __global const float *partial,
-                     __global const float *share, __global const float *schedule) {
+                     __global const float *share, __global const float *mask,
+                     __global const float *schedule) {
     const int restart = get_global_id(0);
     if (restart >= RESTARTS) return;
-    adam(restart, counter[restart], parameters, mean, square, history, partial, share, schedule);
+    adam(restart, counter[restart], parameters, mean, square, history, partial, share, mask, schedule);
     counter[restart]++;
 }

@@ -21,7 +21,7 @@ def stage(parameters: Any, folder: Path) -> None:
     p = parameters.clip
     network = Network.load(folder / "runs.npz")
     machine = Machine.load(folder / "machine.parquet")
-    fresh = draw(machine, np.random.default_rng([p.seed, 1]), p.sequences, p.length)
+    fresh = draw(machine, np.random.default_rng([p.seed, 1]), p.sequences, p.length, p.tilted)
     evaluator = Evaluator(
         network.architecture, network.leak, fresh.inputs, fresh.targets, early=True
     )
