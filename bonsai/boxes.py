@@ -1,23 +1,28 @@
-"""Certificates of boxes: one box of network states for each machine state and last h inputs.
+"""Certificates of boxes: a few boxes of network states for each machine state.
 
-The boxes are the least fixed point, on a grid, of outward-rounded interval arithmetic in float64
-with slack for float32: the image of every box under every legal input lies in the next key's box.
+Network states are divided into cells (`bonsai.cells`), by the gaps between simulated states. One
+box a cell is grown, in outward-rounded interval arithmetic in float64 with slack for float32,
+until the image of every box under every legal input lies in boxes, cut where cells end. If an
+output has no sure sign then, cells are made smaller.
 """
 
 import numpy as np
 
 from bonsai.activation import ameo
+from bonsai.cells import GRID, Cells, Overfull
 from bonsai.certificate import Certificate, margin
 from bonsai.graph import Graph
 from bonsai.machine import Machine
 from bonsai.points import Plan
 
-EDGES = 1 << 15  # the most transitions between boxes
+# Cells are cut at gaps above the first number, then until no side is longer than the second, where
+# sides are scaled so that the network stretches them equally.
+LEVELS = [(np.inf, np.inf), (0.4, np.inf)] + [(2.0**-n / 2, 2.0**-n) for n in range(8)]
 LARGEST = 2.0**20  # bound of a box, beyond which it is taken to grow for ever
-IMAGES = 1 << 19  # the most boxes mapped for one history, two seconds for a large graph
-GRID = 2.0**-14  # on which the bounds of boxes lie, and which makes their growth end
-COARSEN = 32  # rounds after which the grid doubles, so that slow growth ends too
-TIGHTEN = 20  # rounds on the finest grid, once the boxes have closed
+IMAGES = 32  # the most boxes mapped for one level, for each cell allowed
+COARSEN = 8  # rounds after which the grid of bounds doubles, so that slow growth ends
+TIGHTEN = 10  # rounds on the finest grid, once the boxes have closed
+STRETCHED = 512  # states on which the stretching is measured
 
 # A little more than `bonsai.check` asks for, so that the rounding of the check itself fits in.
 UNIT = 2.0**-24  # relative error of one float32 operation
@@ -73,107 +78,190 @@ class Intervals:
 
 
 def grow_boxes(
-    graph: Graph, machine: Machine, history: int, rounds: int
+    graph: Graph,
+    machine: Machine,
+    machine_state: np.ndarray,
+    states: np.ndarray,
+    cells: int,
+    rounds: int,
 ) -> tuple[Certificate | None, str]:
-    """The first history whose boxes close with every sign right, or why none did."""
+    """The coarsest cells whose boxes close with every sign right, or why none did.
+
+    machine_state, states: (N,) and (N, S), pairs that are reached
+    cells: how many there may be; rounds: of growing them, for each size of cells
+    """
     if not (0 <= graph.factor <= 1 and graph.leak >= 0):
         return None, f"boxes: no proof for factor {graph.factor} and leak {graph.leak}"
     if max((len(sources) for sources in graph.incoming), default=0) > 2000:
         return None, "boxes: a neuron has more than 2000 edges"
     intervals = Intervals(graph)
-    reasons = []
-    for h in range(history + 1):
-        keys = _histories(machine, h)
-        if keys is None:
-            reasons.append(f"h={h} needs more than {EDGES} transitions")
-            break
-        found = _grow(intervals, machine, *keys, rounds)
-        if isinstance(found, Certificate):
-            return found, ""
-        reasons.append(f"h={h} {found}")
-    return None, "boxes: " + (", ".join(reasons) or "no history allowed")
+    scale = _scale(intervals.plan, machine, machine_state, states)
+    reason = ""
+    for gap, side in LEVELS:
+        try:
+            divided = Cells(len(machine.states), scale, cells)
+            divided.divide(machine_state, states.astype(np.float64), gap, side)
+            growth = _Growth(intervals, machine, divided, side)
+            reason = growth.run(IMAGES * cells, rounds)
+        except Overfull as e:
+            return None, f"boxes: cells of {side}: {e}"
+        if not reason:
+            return growth.certificate()
+        reason = f"boxes: cells of {side} {reason}"
+    return None, reason
 
 
-def _histories(machine: Machine, h: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Reachable keys (machine state, last h inputs): machine states (K,), successors (K, A).
+def _scale(
+    plan: Plan, machine: Machine, machine_state: np.ndarray, states: np.ndarray
+) -> np.ndarray:
+    """(S,) by which boxes are measured: a box with equal sides then stretches equally in a step.
 
-    Key 0 is the initial state with no input yet. None if there are too many.
+    The sides are the Perron vector of how strongly each state acts on each, on average: its root
+    mean square derivative, by central differences on some of the states.
     """
-    keys: list[tuple[int, tuple[int, ...]]] = [(0, ())]
-    index = {keys[0]: 0}
-    successor: list[list[int]] = []
-    for q, last in keys:  # `keys` grows while it is walked
-        if len(keys) * len(machine.symbols) > EDGES:
-            return None
-        row = []
-        for a, after in enumerate(machine.next[q].tolist()):
-            key = (after, (*last, a)[-h:] if h else ())
-            if after >= 0 and key not in index:
-                index[key] = len(keys)
-                keys.append(key)
-            row.append(index[key] if after >= 0 else -1)
-        successor.append(row)
-    return np.array([q for q, _ in keys], np.int32), np.array(successor, np.int32)
+    every = np.linspace(0, len(states) - 1, min(STRETCHED, len(states))).astype(np.int64)
+    s, legal = states[every], machine.legal[machine_state[every]]
+    n = s.shape[1]
+    x = machine.symbols[[np.flatnonzero(row)[i % row.sum()] for i, row in enumerate(legal)]]
+    action = np.empty((n, n))
+    for j in range(n):
+        moved = np.zeros(n, np.float32)
+        moved[j] = 1 / 64
+        change = plan.step(s + moved, x)[0] - plan.step(s - moved, x)[0]
+        action[:, j] = np.sqrt(np.mean(np.square(change.astype(np.float64) * 32), axis=0))
+    side = np.ones(n)
+    for _ in range(64):
+        side = action @ side + 1e-3
+        side /= side.max(initial=1e-3)
+    # To powers of two, so that the last bits of sums do not show.
+    return 2.0 ** -np.rint(np.log2(np.maximum(side, 1 / 16)))
 
 
-def _grow(
-    intervals: Intervals, machine: Machine, q: np.ndarray, successor: np.ndarray, rounds: int
-) -> Certificate | str:
-    """Grow boxes from the initial state until they hold their images, or say why they do not."""
-    k, a = np.nonzero(successor >= 0)
-    order = np.argsort(successor[k, a], kind="stable")
-    k, a = k[order], a[order]
-    target = successor[k, a]
-    x, y = machine.symbols[a], machine.output[q[k], a]
-    initial = intervals.graph.initial.astype(np.float64)
-    low, high = np.full((len(q), len(initial)), np.inf), np.full((len(q), len(initial)), -np.inf)
-    low[0] = high[0] = initial
-    changed = np.arange(len(q)) == 0
+class _Growth:
+    """Boxes of cells that grow until they hold their images."""
 
-    def images(use: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        """Keys (n,) that edges `use` lead to, their images' hulls (n, S) twice, and the margin."""
-        lows, highs, bottom, top = intervals.step(low[k[use]], high[k[use]], x[use])
-        into = target[use]
-        start = np.flatnonzero(np.r_[True, into[1:] != into[:-1]])
-        hulls = np.minimum.reduceat(lows, start), np.maximum.reduceat(highs, start)
-        return into[start], *hulls, margin(bottom, top, y[use])
+    def __init__(self, intervals: Intervals, machine: Machine, cells: Cells, side: float) -> None:
+        self.intervals, self.machine, self.cells, self.side = intervals, machine, cells, side
+        self.initial = intervals.graph.initial.astype(np.float64)[None]
+        self.grow(cells.root[:1], self.initial, self.initial, GRID)
 
-    mapped = 0
-    for n in range(rounds):
-        use = np.flatnonzero(changed[k])
-        if not use.size:
-            break
-        into, lows, highs, least = images(use)
+    def images(
+        self, leaves: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+        """The leaf (n,) and symbol (n,) of each transition, its image (n, S) twice, the margin."""
+        machine, cells = self.machine, self.cells
+        q = cells.machine_state[leaves]
+        i, a = np.nonzero(machine.legal[q])
+        low, high, bottom, top = self.intervals.step(
+            cells.low[leaves[i]], cells.high[leaves[i]], machine.symbols[a]
+        )
+        return leaves[i], a, low, high, margin(bottom, top, machine.output[q[i], a])
+
+    def targets(self, leaves: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """(n,) the roots that transitions lead to."""
+        return self.cells.root[self.machine.next[self.cells.machine_state[leaves], a]]
+
+    def run(self, images: int, rounds: int) -> str:
+        """Grow; returns why it failed, or nothing. Raises Overfull after so many images."""
+        mapped = 0
+        changed = np.flatnonzero(self.cells.held)
+        for n in range(rounds):
+            if not len(changed):
+                return ""
+            leaves, a, low, high, least = self.images(changed)
+            mapped += len(leaves)
+            if not least > 0:
+                return f"have an output without a sure sign after {n + 1} rounds"
+            if not max(-low.min(initial=0), high.max(initial=0)) < LARGEST:
+                return f"do not close in {n + 1} rounds"
+            changed = self.grow(self.targets(leaves, a), low, high, GRID * 2.0 ** (n // COARSEN))
+            if mapped > images:
+                raise Overfull(f"do not close in {n + 1} rounds")
+        raise Overfull(f"do not close in {rounds} rounds")
+
+    def grow(
+        self, nodes: np.ndarray, low: np.ndarray, high: np.ndarray, grid: float
+    ) -> np.ndarray:
+        """Put boxes (n, S) into the cells below nodes (n,), and return the leaves that grew.
+
+        A cell that would become too wide is cut on the way, between what was in it and what comes
+        where these are apart, else in the middle.
+        """
+        cells, grown = self.cells, [np.zeros(0, np.int64)]
+        while len(nodes):
+            _, nodes, low, high = cells.pieces(nodes, low, high)
+            start = np.flatnonzero(np.r_[True, nodes[1:] != nodes[:-1]])
+            into = nodes[start]
+            lows, highs = np.minimum.reduceat(low, start), np.maximum.reduceat(high, start)
+            old_low, old_high, held = cells.low[into], cells.high[into], cells.held[into]
+            less, more = lows < old_low, highs > old_high
+            new_low = np.where(less, np.floor(lows / grid) * grid, old_low)
+            new_high = np.where(more, np.ceil(highs / grid) * grid, old_high)
+            grew = ~held | (less | more).any(axis=1)
+            sides = cells.sides(new_low, new_high)
+            wide = grew & (sides.max(axis=1, initial=0) > self.side)
+            kept = grew & ~wide
+            cells.put(into[kept], new_low[kept], new_high[kept])
+            grown.append(into[kept])
+            if not wide.any():
+                break
+            dim = sides[wide].argmax(axis=1)
+            side = np.flatnonzero(wide), dim
+            lower, upper = np.minimum(old_high, highs)[side], np.maximum(old_low, lows)[side]
+            apart = held[wide] & (lower < upper)
+            cut = np.where(apart, lower + upper, new_low[side] + new_high[side]) / 2
+            again, old = np.isin(nodes, into[wide]), wide & held
+            nodes = np.concatenate([nodes[again], into[old]])
+            low = np.concatenate([low[again], old_low[old]])
+            high = np.concatenate([high[again], old_high[old]])
+            cells.split(into[wide], dim, cut)
+        leaves = np.concatenate(grown)
+        return np.unique(leaves[cells.held[leaves]])
+
+    def certificate(self) -> tuple[Certificate | None, str]:
+        """The boxes that have closed, made smaller for as long as they shrink."""
+        cells = self.cells
+        for n in range(TIGHTEN + 1):  # what maps into itself maps its own image into itself
+            leaves = np.flatnonzero(cells.held)
+            source, a, low, high, least = self.images(leaves)
+            nodes = np.append(self.targets(source, a), cells.root[0])
+            low, high = np.concatenate([low, self.initial]), np.concatenate([high, self.initial])
+            origin, into, low, high = cells.pieces(nodes, low, high)
+            start = np.flatnonzero(np.r_[True, into[1:] != into[:-1]])
+            target = into[start]
+            lows = np.floor(np.minimum.reduceat(low, start) / GRID) * GRID
+            highs = np.ceil(np.maximum.reduceat(high, start) / GRID) * GRID
+            lows, highs = (
+                np.maximum(lows, cells.low[target]),
+                np.minimum(highs, cells.high[target]),
+            )
+            same = (lows == cells.low[target]).all() and (highs == cells.high[target]).all()
+            if n == TIGHTEN or (same and len(target) == len(leaves)):
+                break
+            cells.clear(leaves)
+            cells.put(target, lows, highs)
+        if not ((cells.low[into] <= low) & (high <= cells.high[into])).all() or not least > 0:
+            return None, "boxes: do not close"
+        # A few bits less, so that the last ones of float64 matrix products do not show.
+        least = least if least == np.inf else np.floor(least * 2**30) / 2**30
         if not least > 0:
-            return f"has an output without a sure sign after {n + 1} rounds"
-        mapped += use.size
-        if mapped > IMAGES or not max(-lows.min(), highs.max()) < LARGEST:
-            return f"does not close in {n + 1} rounds"
-        grid = GRID * 2.0 ** (n // COARSEN)
-        lows = np.where(lows < low[into], np.floor(lows / grid) * grid, low[into])
-        highs = np.where(highs > high[into], np.ceil(highs / grid) * grid, high[into])
-        changed[:] = False
-        changed[into] = ((lows < low[into]) | (highs > high[into])).any(axis=1)
-        low[into], high[into] = lows, highs
-    if changed.any():
-        return f"does not close in {rounds} rounds"
-
-    every = np.arange(len(k))
-    for _ in range(TIGHTEN):  # what maps into itself maps its own image into itself
-        into, lows, highs, _ = images(every)
-        lows = np.floor(lows / GRID) * GRID
-        highs = np.ceil(highs / GRID) * GRID
-        lows[into == 0] = np.minimum(lows[into == 0], initial)
-        highs[into == 0] = np.maximum(highs[into == 0], initial)
-        lows, highs = np.maximum(lows, low[into]), np.minimum(highs, high[into])
-        if (lows == low[into]).all() and (highs == high[into]).all():
-            break
-        low[into], high[into] = lows, highs
-    into, lows, highs, least = images(every)
-    if not (lows >= low[into]).all() or not (highs <= high[into]).all() or not least > 0:
-        return "does not close"
-    # A few bits less, so that the last ones of float64 matrix products do not show.
-    least = least if least == np.inf else np.floor(least * 2**30) / 2**30
-    if not least > 0:
-        return f"has a margin below {2.0**-30}"
-    return Certificate("boxes", "any float32", q, low, high, successor, float(least))
+            return None, f"boxes: have a margin below {2.0**-30}"
+        first = into[origin == len(source)]
+        leaves = np.flatnonzero(cells.held)
+        keys = [*cells.low[leaves].T[::-1], cells.machine_state[leaves], leaves != first]
+        leaves = leaves[np.lexsort(keys)]  # the initial one first, then by machine state
+        number = np.zeros(cells.count, np.int32)
+        number[leaves] = np.arange(len(leaves))
+        moves = origin < len(source)
+        origin, into = origin[moves], into[moves]
+        rows = np.column_stack([number[source[origin]], a[origin], number[into]])
+        certificate = Certificate(
+            kind="boxes",
+            arithmetic="any float32",
+            machine_state=cells.machine_state[leaves],
+            low=cells.low[leaves],
+            high=cells.high[leaves],
+            transitions=np.unique(rows, axis=0).astype(np.int32),
+            margin=float(least),
+        )
+        return certificate, ""

@@ -18,7 +18,8 @@ class Certificate:
     the sums, with or without fused multiply-add)
     machine_state: (K,) int32
     low, high: (K, S) float64, the box of network states of each entry
-    successor: (K, A) int32, the entry that symbol a leads to; -1 where it is illegal
+    transitions: (M, 3) int32, rows of entry, symbol and next entry, in this order and sorted; the
+    boxes of all entries that a symbol leads to hold, together, what the entry's box becomes
     margin: least |y| of an output checked, or a lower bound of it; inf if none is checked
     """
 
@@ -27,18 +28,18 @@ class Certificate:
     machine_state: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    successor: np.ndarray
+    transitions: np.ndarray
     margin: float
 
     def __len__(self) -> int:
         return len(self.machine_state)
 
     @classmethod
-    def empty(cls, states: int, symbols: int) -> "Certificate":
+    def empty(cls, states: int) -> "Certificate":
         """Of kind "none", without entries: in the file of a graph that is not proven."""
         box = np.zeros((0, states))
-        successor = np.zeros((0, symbols), np.int32)
-        return cls("none", "none", np.zeros(0, np.int32), box, box, successor, 0.0)
+        none = np.zeros((0, 3), np.int32)
+        return cls("none", "none", np.zeros(0, np.int32), box, box, none, 0.0)
 
     def save(self, path: str | Path) -> None:
         save_arrays(
@@ -49,7 +50,7 @@ class Certificate:
                 "machine_state": self.machine_state,
                 "low": self.low,
                 "high": self.high,
-                "successor": self.successor,
+                "transitions": self.transitions,
                 "margin": np.array(self.margin),
             },
         )
@@ -57,12 +58,12 @@ class Certificate:
     @classmethod
     def load(cls, path: str | Path) -> "Certificate":
         """Read what `save` wrote. Raises ArtifactError; only `check` says whether it holds."""
-        names = ["certificate", "machine_state", "low", "high", "successor", "margin"]
+        names = ["certificate", "machine_state", "low", "high", "transitions", "margin"]
         found = load_arrays(path, "certificate", names)
         try:
             kind, arithmetic = (str(name) for name in found["certificate"])
-            q, low, high, successor = (found[name] for name in names[1:-1])
-            return cls(kind, arithmetic, q, low, high, successor, float(found["margin"]))
+            q, low, high, transitions = (found[name] for name in names[1:-1])
+            return cls(kind, arithmetic, q, low, high, transitions, float(found["margin"]))
         except (TypeError, ValueError) as e:
             raise ArtifactError(f"{path}: not a valid certificate: {e}") from e
 

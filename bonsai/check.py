@@ -3,7 +3,7 @@
 It reads the fields of the graph, the machine and the certificate, and nothing else of theirs:
 neither `bonsai.activation` nor `Graph.values`. If it does not raise, then the float32 network has
 the right sign at every output checked, after every legal word of every length: entry 0 holds the
-initial pair, and each legal input leads from an entry into an entry.
+initial pair, and each legal input leads from all of an entry into entries.
 """
 
 import math
@@ -35,28 +35,32 @@ def check(certificate: Certificate, graph: Graph, machine: Machine) -> None:
         ("boxes", "any float32"): [_interval_step(graph)],
     }[certificate.kind, certificate.arithmetic]
     low, high = certificate.low.tolist(), certificate.high.tolist()
-    machine_state, successor = certificate.machine_state.tolist(), certificate.successor.tolist()
+    machine_state = certificate.machine_state.tolist()
+    leads: dict[tuple[int, int], list[int]] = {}
+    for k, a, to in certificate.transitions.tolist():
+        leads.setdefault((k, a), []).append(to)
     symbols, output = machine.symbols.tolist(), machine.output.tolist()
     after = machine.next.tolist()
     initial = [float(np.float32(n.initial)) for n in graph.nodes if n.kind == "state"]
-    if machine_state[0] != 0 or not _inside(zip(initial, initial, strict=True), low[0], high[0]):
+    if machine_state[0] != 0 or not _covered([(s, s) for s in initial], [(low[0], high[0])]):
         raise CheckError("entry 0 does not hold the initial pair")
     for k, q in enumerate(machine_state):
         for a, symbol in enumerate(symbols):
-            to, where = successor[k][a], f"entry {k}, symbol {a}"
+            into, where = leads.get((k, a), []), f"entry {k}, symbol {a}"
             if after[q][a] < 0:
-                if to != -1:
-                    raise CheckError(f"{where}: is illegal, but has successor {to}")
+                if into:
+                    raise CheckError(f"{where}: is illegal, but leads to entry {into[0]}")
                 continue
-            if not 0 <= to < len(certificate) or machine_state[to] != after[q][a]:
-                raise CheckError(f"{where}: successor {to} is not in state {after[q][a]}")
+            for to in into:
+                if machine_state[to] != after[q][a]:
+                    raise CheckError(f"{where}: entry {to} is not in state {after[q][a]}")
             for evaluate in evaluations:
                 try:
                     states, y = evaluate(low[k], high[k], symbol)
                 except CheckError as e:
                     raise CheckError(f"{where}: {e}") from None
-                if not _inside(states, low[to], high[to]):
-                    raise CheckError(f"{where}: leads outside of entry {to}")
+                if not _covered(states, [(low[to], high[to]) for to in into]):
+                    raise CheckError(f"{where}: leads outside of entries {into}")
                 for (least, most), sign in zip(y, output[q][a], strict=True):
                     bound = least if sign > 0 else -most
                     if sign and not (bound > 0 and bound >= certificate.margin):
@@ -70,7 +74,7 @@ def _check_shape(c: Certificate, graph: Graph, machine: Machine) -> None:
         "machine_state": (count,),
         "low": (count, states),
         "high": (count, states),
-        "successor": (count, len(machine.symbols)),
+        "transitions": (len(c.transitions), 3),
     }
     for name, shape in shapes.items():
         array = getattr(c, name)
@@ -83,6 +87,9 @@ def _check_shape(c: Certificate, graph: Graph, machine: Machine) -> None:
     kinds = [("points", "float32"), ("points", "exact"), ("boxes", "any float32")]
     if (c.kind, c.arithmetic) not in kinds:
         raise CheckError(f"unknown kind of certificate: {c.kind}, {c.arithmetic}")
+    for k, a, to in c.transitions.tolist():
+        if not (0 <= k < count and 0 <= a < len(machine.symbols) and 0 <= to < count):
+            raise CheckError(f"entry {k}, symbol {a}: no such transition to entry {to}")
     for k in range(count):
         if not 0 <= c.machine_state[k] < len(machine.states):
             raise CheckError(f"entry {k}: no machine state {c.machine_state[k]}")
@@ -101,8 +108,26 @@ def _check_shape(c: Certificate, graph: Graph, machine: Machine) -> None:
             raise CheckError(f"the graph has not the {len(bits)} {kind} nodes of the machine")
 
 
-def _inside(image: Any, low: Sequence[float], high: Sequence[float]) -> bool:
-    return all(a <= s and t <= b for a, (s, t), b in zip(low, image, high, strict=True))
+def _covered(image: Sequence[Interval], boxes: Sequence[tuple[list[float], list[float]]]) -> bool:
+    """Whether these boxes, of low and high bounds, hold all of `image` together.
+
+    What sticks out of the first box that meets the image is cut off, side by side, and has to lie
+    in the boxes after it.
+    """
+    for n, (low, high) in enumerate(boxes):
+        if not all(s <= b and a <= t for a, (s, t), b in zip(low, image, high, strict=True)):
+            continue
+        rest = list(image)
+        for d, (a, b) in enumerate(zip(low, high, strict=True)):
+            s, t = rest[d]
+            for out in ((s, a), (b, t)):
+                if out[0] < out[1] and not _covered(
+                    [*rest[:d], out, *rest[d + 1 :]], boxes[n + 1 :]
+                ):
+                    return False
+            rest[d] = (max(s, a), min(t, b))
+        return True
+    return False
 
 
 def _walk(

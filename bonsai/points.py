@@ -79,14 +79,13 @@ def search_points(
     index = {_keys(*frontier)[0]: 0}
     levels = [frontier]  # machine states (N,) and network states (N, S), by distance
     parents = [np.zeros((1, 2), np.int64)]  # pair and symbol that each pair was first met by
-    successor: list[np.ndarray] = []
+    transitions: list[np.ndarray] = []
     least = np.inf
     for depth in count():
         q, s = frontier
         if not len(q):
             break
         first = len(index) - len(q)
-        after = np.full((len(q), len(machine.symbols)), -1, np.int32)
         fresh: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for i, a in _transitions(machine, q):
             target = machine.output[q[i], a]
@@ -101,17 +100,18 @@ def search_points(
                 return None, depth, f"points: states overflow after {depth + 1} steps"
             below = machine.next[q[i], a]
             new: list[int] = []
+            into: list[int] = []
             for row, key in enumerate(_keys(below, states)):
                 size = len(index)
                 found = index.setdefault(key, size)
-                after[i[row], a[row]] = found
+                into.append(found)
                 if found == size:
                     new.append(row)
+            transitions.append(np.column_stack([first + i, a, into]).astype(np.int32))
             fresh.append((below[new], states[new], np.column_stack([first + i[new], a[new]])))
             if len(index) > pairs or depth > pairs // LEVEL + len(machine.states):
                 why = f"points: {len(index)} pairs after {depth + 1} steps and no end"
                 return None, depth, why
-        successor.append(after)
         q, s, parent = (np.concatenate(parts) for parts in zip(*fresh, strict=True))
         frontier = q, s
         levels.append(frontier)
@@ -119,7 +119,7 @@ def search_points(
     q, s = (np.concatenate(parts) for parts in zip(*levels, strict=True))
     arithmetic = "exact" if _exact(plan.graph, machine, q, s) else "float32"
     box = s.astype(np.float64)
-    after = np.concatenate(successor)
+    after = np.concatenate(transitions)
     return Certificate("points", arithmetic, q, box, box, after, least), depth, ""
 
 

@@ -1,11 +1,14 @@
 """Prove that a graph computes its machine for every legal input sequence, or find where it fails.
 
 `prove` looks for a certificate: entries, each a machine state with a box of network states, such
-that entry 0 holds the initial pair, every legal input leads from all of an entry into one entry,
-and every output checked has the right sign all over it. First a few points are tried, then boxes,
-which a person can still read, then many points; if none closes, long seeded words are searched for
-a counterexample. `bonsai.check` checks a certificate independently.
+that entry 0 holds the initial pair, every legal input leads from all of an entry into entries, and
+every output checked has the right sign all over them. First a few points are tried; then words are
+simulated, in which most wrong graphs fail; then boxes, in cells that what was simulated suggests;
+then many points, and at last long words. `bonsai.check` checks a certificate independently.
 """
+
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,19 +19,21 @@ from bonsai.machine import Machine
 from bonsai.points import Plan, search_points, wrong
 
 FEW = 256  # points that are tried before boxes
-WORDS, LENGTH = 768, 400  # of the search for a counterexample
+SHORT = 192, 64  # words and their length that boxes start from
+LONG = 768, 400  # of the last search for a counterexample
+NEAR = 256  # simulated states are taken to be equal on a grid of one part in so many
 SHORTEN = 4000  # steps simulated to shorten what the search found
 
 
 def prove(
-    graph: Graph, machine: Machine, pairs: int = 20000, history: int = 3, rounds: int = 2000
+    graph: Graph, machine: Machine, pairs: int = 20000, cells: int = 4000, rounds: int = 300
 ) -> Certificate | Counterexample | Undecided:
     """Decide whether `graph` has the outputs of `machine` on every legal word of every length.
 
     pairs: the largest certificate of points; the search for it goes a tenth as many steps deep,
     and one more for each state of the machine
-    history: boxes are keyed by the machine's state and up to this many last inputs
-    rounds: of growing boxes, for each history
+    cells: the largest certificate of boxes
+    rounds: of growing boxes, for each size of cells
 
     Deterministic. Raises ValueError if the graph has other numbers of inputs or outputs.
     """
@@ -40,61 +45,95 @@ def prove(
             )
     plan = Plan(graph)
     with np.errstate(over="ignore", invalid="ignore"):
-        found, _, _ = search_points(plan, machine, min(FEW, pairs))
+        found, right, points = search_points(plan, machine, min(FEW, pairs))
         if found is not None:
             return found
-        boxed, boxes = grow_boxes(graph, machine, history, rounds)
+        word, machine_state, states = simulate(plan, machine, *SHORT)
+        if word is not None:
+            return _counterexample(plan, machine, word, right)
+        boxed, boxes = grow_boxes(graph, machine, machine_state, states, cells, rounds)
         if boxed is not None:
             return boxed
-        found, right, points = search_points(plan, machine, pairs)
-        if found is not None:
-            return found
-        word = _search(plan, machine)
-    if word is not None:
-        return Counterexample(word, shortest=len(word) == right + 1)
+        if pairs > FEW:
+            found, right, points = search_points(plan, machine, pairs)
+            if found is not None:
+                return found
+        word, *_ = simulate(plan, machine, *LONG)
+        if word is not None:
+            return _counterexample(plan, machine, word, right)
     return Undecided(
         f"{points}; {boxes}; every word of {right} steps is right, "
-        f"and so are {_words(machine)} random ones of {LENGTH}"
+        f"and so are {len(words(machine, *LONG).symbols[0])} random ones of {LONG[1]}"
     )
 
 
-# ---- counterexamples from long words
+# ---- simulated words
 
 
-def _words(machine: Machine) -> int:
-    """How many random words are tried: fewer for large alphabets."""
-    return max(48, min(WORDS, (1 << 17) // len(machine.symbols)))
+@dataclass(frozen=True, eq=False)
+class Words:
+    """Legal words (T, N): symbols, the machine's states before them, and at the end (T + 1, N)."""
+
+    symbols: np.ndarray
+    machine_state: np.ndarray
 
 
-def _search(plan: Plan, machine: Machine) -> tuple[int, ...] | None:
-    """A wrong word among long random ones, shortened, or None.
+@lru_cache(maxsize=8)
+def words(machine: Machine, number: int, length: int) -> Words:
+    """Random words: a third of the task's own distribution, a third of it tilted at random so that
+    runs are long, and a third that repeats one to three symbols wherever they are legal.
 
-    A third of the words draws from the task's own distribution, a third tilts it at random so that
-    runs are long, and a third repeats one to three symbols wherever they are legal.
+    There are fewer, but at least 48, for large alphabets.
     """
     rng = np.random.default_rng(0)
-    number, symbols = _words(machine), len(machine.symbols)
+    symbols = len(machine.symbols)
+    number = max(48, min(number, (1 << 17) // symbols))
     every = np.arange(number)
     kind = every % 3
     tilt = rng.dirichlet(np.full(symbols, 0.25), number) + 1e-6
     tilt[kind == 0] = 1
     cycle = rng.integers(0, symbols, (number, 3))
     period = rng.integers(1, 4, number)
-    prefix = np.where(kind == 2, rng.integers(0, 40, number), LENGTH)
-    words = np.zeros((number, LENGTH), np.int64)
-    q, states = np.zeros(number, np.int32), np.tile(plan.graph.initial, (number, 1))
-    for t in range(LENGTH):
-        share = np.cumsum(tilt * machine.probability[q], axis=1)
+    prefix = np.where(kind == 2, rng.integers(0, 40, number), length)
+    word = np.zeros((length, number), np.int64)
+    q = np.zeros((length + 1, number), np.int32)
+    for t in range(length):
+        share = np.cumsum(tilt * machine.probability[q[t]], axis=1)
         a = (share > rng.random((number, 1)) * share[:, -1:]).argmax(axis=1)
         held = cycle[every, t % period]
-        a = np.where((t >= prefix) & machine.legal[q, held], held, a)
-        words[:, t] = a
+        a = np.where((t >= prefix) & machine.legal[q[t], held], held, a)
+        word[t], q[t + 1] = a, machine.next[q[t], a]
+    return Words(word, q)
+
+
+def simulate(
+    plan: Plan, machine: Machine, number: int, length: int
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """A word (T,) of `words` that is wrong at its end, if any is, and the pairs that were met.
+
+    Pairs are machine states (M,) and network states (M, S); nearly equal ones appear once.
+    """
+    tried = words(machine, number, length)
+    states = np.tile(plan.graph.initial, (tried.symbols.shape[1], 1))
+    met = [states]
+    for t, (a, q) in enumerate(zip(tried.symbols, tried.machine_state[:-1], strict=True)):
         states, y = plan.step(states, machine.symbols[a])
+        met.append(states)
         failed = wrong(y, machine.output[q, a])
         if failed.any():
-            return _shortened(plan, machine, words[failed.argmax(), : t + 1])
-        q = machine.next[q, a]
-    return None
+            return tried.symbols[: t + 1, failed.argmax()], q[:0], states[:0]
+    machine_state, states = tried.machine_state.reshape(-1), np.concatenate(met)
+    near = np.rint(np.clip(states, -1e3, 1e3) * NEAR).astype(np.int64)
+    mixed = np.random.default_rng(0).integers(1 << 62, size=near.shape[1]) | 1
+    key = (near * mixed).sum(axis=1) * len(machine.states) + machine_state
+    first = np.sort(np.unique(key, return_index=True)[1])
+    return None, machine_state[first], states[first]
+
+
+def _counterexample(plan: Plan, machine: Machine, word: np.ndarray, right: int) -> Counterexample:
+    """Shortened; every word of `right` steps is known to be right."""
+    short = _shortened(plan, machine, word)
+    return Counterexample(short, shortest=len(short) == right + 1)
 
 
 def _shortened(plan: Plan, machine: Machine, word: np.ndarray) -> tuple[int, ...]:

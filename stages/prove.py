@@ -56,7 +56,7 @@ def stage(parameters: Any, folder: Path) -> None:
     if isinstance(certificate, Certificate):
         check(certificate, best.graph, machine)
     else:
-        certificate = Certificate.empty(len(best.graph.initial), len(machine.symbols))
+        certificate = Certificate.empty(len(best.graph.initial))
         print(f"{parameters.name}: none of {len(trials)} candidates is proven", file=sys.stderr)
     best.graph.save(folder)
     certificate.save(folder / "certificate.npz")
@@ -78,7 +78,7 @@ def _tried(
     for restart in progress:
         own = [c for c, r in enumerate(restarts) if r == restart]
         for c in own:
-            verdict = prove(graphs[c], machine, p.pairs, p.history, p.rounds)
+            verdict = prove(graphs[c], machine, p.pairs, p.cells, p.rounds)
             trials.append(Trial(c, restart, c == own[0], graphs[c], verdict))
             if trials[-1].proven:
                 break
@@ -172,10 +172,8 @@ def _proofs(trials: Sequence[Trial]) -> dict[str, pa.Array]:
 def _automaton(certificate: Certificate, machine: Machine) -> dict[str, pa.Array]:
     """The certificate's transitions; `state` and `next` are entries, outputs 0 are not checked."""
     rows = [
-        (k, int(q), a, int(to))
-        for k, q in enumerate(certificate.machine_state)
-        for a, to in enumerate(certificate.successor[k])
-        if to >= 0
+        (k, int(certificate.machine_state[k]), a, to)
+        for k, a, to in certificate.transitions.tolist()
     ]
     bits = pa.list_(pa.int8())
     return {

@@ -56,20 +56,27 @@ def test_an_image_a_hair_outside_is_refused():
 
 
 @both
-def test_every_other_successor_is_refused(kind):
+def test_every_other_transition_is_refused(kind):
     c = PROVEN[kind]
-    for place in np.ndindex(c.successor.shape):
-        for other in {-1, len(c), *range(len(c))} - {int(c.successor[place])}:
-            changed = replace(c, successor=put(c.successor, place, np.int32(other)))
+    for row, (k, a, to) in enumerate(c.transitions.tolist()):
+        for other in {-1, len(c), *range(len(c))} - {to}:
+            changed = replace(c, transitions=put(c.transitions, row, [k, a, other]))
             refused(changed, *CASES[kind], "entry")
+        refused(
+            replace(c, transitions=np.delete(c.transitions, row, axis=0)), *CASES[kind], "entry"
+        )
 
 
 @both
 def test_a_dropped_entry_is_refused(kind):
     c = PROVEN[kind]
     for k in range(len(c)):
-        rows = [np.delete(a, k, axis=0) for a in (c.machine_state, c.low, c.high, c.successor)]
-        refused(Certificate(c.kind, c.arithmetic, *rows, c.margin), *CASES[kind], "entry")
+        rows = [np.delete(a, k, axis=0) for a in (c.machine_state, c.low, c.high)]
+        refused(
+            Certificate(c.kind, c.arithmetic, *rows, c.transitions, c.margin),
+            *CASES[kind],
+            "entry",
+        )
 
 
 @both
@@ -132,10 +139,10 @@ def test_points_must_be_float32_numbers_without_width():
 def test_shapes_and_types_are_checked():
     c = PROVEN["points"]
     refused(replace(c, low=c.low[:, :1]), *CASES["points"], "low is")
-    refused(replace(c, successor=c.successor[:, :1]), *CASES["points"], "successor is")
+    refused(replace(c, transitions=c.transitions[:, :2]), *CASES["points"], "transitions is")
     refused(replace(c, low=c.low.astype(np.float32)), *CASES["points"], "low is of type float32")
     refused(replace(c, kind="boxes"), *CASES["points"], "unknown kind")
-    refused(Certificate.empty(2, 2), *CASES["points"], "no entries")
+    refused(Certificate.empty(2), *CASES["points"], "no entries")
     refused(c, made.delay1, TASKS["delay1"](), "is ")
 
 
@@ -194,7 +201,7 @@ def flat_delay(slack: float) -> tuple[Certificate, Graph, Machine]:
         machine_state=np.array([0, 1], np.int32),
         low=middle - slack,
         high=middle + slack,
-        successor=np.array([[0, 1], [0, 1]], np.int32),
+        transitions=np.array([[0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 1]], np.int32),
         margin=0.9,
     )
     return certificate, Graph(nodes, edges, ((3, 1),), 0.0, 0.0), TASKS["delay1"]()

@@ -170,11 +170,11 @@ def test_configure_refuses_in_one_line(copy: Copy) -> None:
 
 
 def test_a_wrong_file_stops_at_the_stage_that_reads_it(unchanged: Copy) -> None:
-    unchanged.configure(TINY, "plants.delay2.prove.history=0")
+    unchanged.configure(TINY, "plants.delay2.prove.cells=7")
     params = unchanged.folder / "params.yaml"
-    params.write_text(params.read_text().replace("history: 0", "history: -1"))
+    params.write_text(params.read_text().replace("cells: 7", "cells: -1"))
     said = unchanged.run("dvc", "repro", fails=True)
-    assert "stage prove of plant delay2: params.yaml: plants.delay2.prove.history=-1" in said
+    assert "stage prove of plant delay2: params.yaml: plants.delay2.prove.cells=-1" in said
 
 
 def test_metrics_are_a_row_a_plant(copy: Copy) -> None:

@@ -97,7 +97,7 @@ class Dce:
 @dataclass
 class Prove:
     pairs: int = MISSING
-    history: int = MISSING
+    cells: int = MISSING
     rounds: int = MISSING
 
 
@@ -241,7 +241,7 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
     yield from section(
         "quantize", seed=seed, sequences=eights, length=positive, steps=grid, keep=positive
     )
-    yield from section("prove", pairs=positive, history=natural, rounds=positive)
+    yield from section("prove", pairs=positive, cells=positive, rounds=positive)
 
 
 def _checked(version: int, *, _root_: Any) -> int:
