@@ -153,9 +153,10 @@ def _shortened(plan: Plan, machine: Machine, word: np.ndarray) -> tuple[int, ...
 def _first_wrong(plan: Plan, machine: Machine, words: np.ndarray) -> np.ndarray | None:
     """Of words (N, T) that one wrong first, up to there; None if all legal ones are right."""
     q, states = np.zeros(len(words), np.int32), np.tile(plan.graph.initial, (len(words), 1))
-    for t, a in enumerate(words.T):
-        legal = machine.legal[q, a]
-        q, states, a, words = q[legal], states[legal], a[legal], words[legal]
+    for t in range(words.shape[1]):
+        legal = machine.legal[q, words[:, t]]
+        q, states, words = q[legal], states[legal], words[legal]
+        a = words[:, t]
         if not len(q):
             return None
         states, y = plan.step(states, machine.symbols[a])
