@@ -35,6 +35,7 @@ class Pace:
     slower: float = 0.6
     replace: int = 10
     patience: int = 30
+    noise: float = 0.0
 
 
 @dataclass(eq=False)
@@ -103,7 +104,7 @@ def sparsify(
         )
         training.advance(pace.steps)
         state = training.state()
-        right = evaluator.right(state["parameters"], network.factor)
+        right = evaluator.right(state["parameters"], network.factor, noise=pace.noise)
         was = (slots.mask & removable).sum(axis=1)
         kept = (right == evaluator.sequences) & ((tried & removable).sum(axis=1) <= was)
         less = kept & ((tried & removable).sum(axis=1) < was)

@@ -38,6 +38,7 @@ class Evaluator:
             "STEPS": inputs.shape[1],
             "EARLY": int(early),
             "LEAK": as_float(leak),
+            "NOISE_SEED": "0u",
         }
         self._lanes = device.lanes
         self._work = (-(-BATCH // device.group), device.group)
@@ -48,11 +49,17 @@ class Evaluator:
         self._targets = on_device(interleaved(targets, device.lanes))
 
     def right(
-        self, parameters: np.ndarray, factor: float, sequences: int | None = None
+        self,
+        parameters: np.ndarray,
+        factor: float,
+        sequences: int | None = None,
+        noise: float = 0.0,
     ) -> np.ndarray:
         """(C, P) to (C,) int32: sequences right, out of the first `sequences` (all by default).
 
         factor: of the activation
+        noise: each state gets a uniform random number up to this added after each step, the same
+        ones for every candidate
         """
         groups = (sequences or self.sequences) // self._lanes
         counts = []
@@ -71,7 +78,7 @@ class Evaluator:
                 self._inputs,
                 self._targets,
                 on_device(np.array([len(some), groups], np.int32)),
-                on_device(np.array([factor], np.float32)),
+                on_device(np.array([factor, noise], np.float32)),
             )
             counts.append(right.numpy()[: len(some)])
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)

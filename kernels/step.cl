@@ -8,27 +8,15 @@
 //
 // Compile-time constants (kernels/fused.py): those of cell.cl, and UNIT (groups drawn together),
 // RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), BLOCK,
-// SEED, NOISE_SEED, SCALE, CARRY (states of all cells) and BACK (widest output), at least 1.
+// SEED, SCALE and BACK (widest output).
 
 #define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
-
-// The integer hash of `bonsai.recipe.hashed`.
-// Source: Chris Wellons, "Prospecting for hash functions", 2018.
-#define HASH(h) h ^= h >> 16; h *= 0x7feb352du; h ^= h >> 15; h *= 0x846ca68bu; h ^= h >> 16
 
 // Which group of the dataset is i-th in the minibatch of this step, as in `Recipe.minibatch`.
 inline uint drawn(uint step, uint i) {
     uint h = SEED + step * (GROUPS / UNIT) + i / UNIT;
     HASH(h);
     return h % POOL * UNIT + i % UNIT;
-}
-
-// Uniform in [-1, 1) for one state of LANES sequences at one time, as in `Recipe.noise_at`.
-inline vec uniform_at(uint step, uint group, uint t, uint state) {
-    uvec h = NOISE_SEED +
-             (((step * GROUPS + group) * LANES + LANE_NUMBERS) * STEPS + t) * CARRY + state;
-    HASH(h);
-    return AS_VEC(AS_IVEC((h >> 9) | 0x3f800000u)) * 2.0f - 3.0f;
 }
 
 // out = W delta of N rows of J columns.
@@ -168,14 +156,9 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
             for (int u = 0; u < PAIR; u++)
                 for (int i = 0; i < INPUTS; i++) AT(now, u * RECORD + i) = x[u][t * INPUTS + i];
             forward(p, before, now, true, d, factor);
-            if (noise > 0.0f) {
-                #define ADD_NOISE(n, O, S, W, B, S0, X, H, C, FIRST) \
-                    for (int i = 0; i < S; i++) \
-                        for (int u = 0; u < PAIR; u++) \
-                            AT(now, u * RECORD + H + O + i) += \
-                                noise * uniform_at(step, pair * PAIR + u, t, C + i);
-                CELLS(ADD_NOISE)
-            }
+            if (noise > 0.0f)
+                for (int u = 0; u < PAIR; u++)
+                    disturb(OFF(now, u * RECORD), noise, step * GROUPS + pair * PAIR + u, t);
             for (int u = 0; u < PAIR; u++) {
                 for (int o = 0; o < OUTPUTS; o++) {
                     const vec target = y[u][t * OUTPUTS + o];
