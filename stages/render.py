@@ -9,6 +9,7 @@ from typing import Any
 from bonsai.artifact import load_table, save_text
 from bonsai.chart import clip_chart, quantize_chart, training_chart
 from bonsai.draw import dense_dot, graph_dot, graph_titles, layout
+from bonsai.explorer import load_logic, page
 from bonsai.graph import Graph
 from bonsai.machine import Machine
 from bonsai.network import Network
@@ -39,6 +40,11 @@ def stage(parameters: Any, folder: Path) -> None:
         dense_dot(dense, direction), graph_titles(dense), f"The network of {name} before pruning"
     )
     save_text(folder / "dense.svg", svg)
+
+    logic = load_logic(folder / "logic.json")
+    letters = parameters.render.letters
+    text = page(name, graph, dense, machine, result, logic, letters, direction)
+    save_text(folder / "explorer.html", text)
 
     history, _ = load_table(folder / "history.parquet", "history", HISTORY)
     clip, _ = load_table(folder / "clip.parquet", "clip", CLIP)

@@ -112,6 +112,7 @@ class Published:
 @dataclass
 class Render:
     direction: Direction = MISSING
+    letters: str = MISSING
 
 
 @dataclass
@@ -240,6 +241,15 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
     yield from section("clip", seed=seed, sequences=eights, length=positive)
     yield from section(
         "quantize", seed=seed, sequences=eights, length=positive, steps=grid, keep=positive
+    )
+    yield from section(
+        "render",
+        letters=(
+            "two characters, not the same, and none of space * + = , ;",
+            lambda v: (
+                len(v) == 2 and v.isprintable() and v[0] != v[1] and not set(v) & set(" *+=,;")
+            ),
+        ),
     )
     yield from section("prove", pairs=positive, history=natural, rounds=positive)
 
