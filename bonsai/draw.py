@@ -198,7 +198,12 @@ def whole_dot(graph: Graph, dense: Graph, direction: str = "LR") -> str:
             text = dot_text(*_lines(kept, values=True))
             to.node(name[j], text, id=name[j], **_shape(kept, False))
         else:
-            faint = {"color": INK + "44", "fontcolor": INK + "88", "fontsize": "8", "class": "rest"}
+            faint = {
+                "color": INK + "44",
+                "fontcolor": INK + "88",
+                "fontsize": "8",
+                "class": "rest",
+            }
             small = {"width": "0.34", "height": "0.34", "margin": "0.02"}
             to.node(name[j], dot_text(n.name), **_shape(n, False) | faint | small)
 
@@ -322,9 +327,7 @@ def machine_dot(machine: Machine, direction: str = "LR") -> str:
         style = {"shape": "circle" if len(short) <= 4 else "box", "margin": "0.05"}
         if style["shape"] == "box":
             style["style"] = "rounded"
-        picture.node(
-            f"q{q}", dot_text(short), id=f"q{q}", width="0.5", penwidth="1.2", **style
-        )
+        picture.node(f"q{q}", dot_text(short), id=f"q{q}", width="0.5", penwidth="1.2", **style)
     picture.edge("start", "q0", arrowsize="0.7")
     for (q, after), by_output in sorted(arrows.items()):
         lines = [

@@ -76,23 +76,27 @@ def page(
     script = "\n".join([parts, '(() => { "use strict";', *scripts, "})();"])
     style = "\n".join((WEB / sheet).read_text(encoding="utf-8") for sheet in STYLES)
     text = (logic["program"] or {}).get("text")
-    return _environment().from_string((WEB / "explorer.html").read_text(encoding="utf-8")).render(
-        plant=name,
-        proven=result.proven,
-        about=_about(graph, machine, result),
-        counterexample=result.counterexample is not None,
-        spelling=_spelling(machine, letters),
-        program=highlighted(text) if text else [],
-        reason=logic["reason"],
-        # The pictures are our own, and escape every name.
-        graph=Markup(_picture(own, "g-", "own-graph")),
-        whole=Markup(_picture(_joined(whole), "w-", "whole-graph", hidden=True)),
-        machine=Markup(inlined(layout(machine_dot(machine)), "m-")),
-        data=Markup(_data(name, graph, machine, result, logic, letters)),
-        script=Markup(script),
-        style=Markup(style),
-        script_hash=Markup(_hash(script)),
-        style_hash=Markup(_hash(style)),
+    return (
+        _environment()
+        .from_string((WEB / "explorer.html").read_text(encoding="utf-8"))
+        .render(
+            plant=name,
+            proven=result.proven,
+            about=_about(graph, machine, result),
+            counterexample=result.counterexample is not None,
+            spelling=_spelling(machine, letters),
+            program=highlighted(text) if text else [],
+            reason=logic["reason"],
+            # The pictures are our own, and escape every name.
+            graph=Markup(_picture(own, "g-", "own-graph")),
+            whole=Markup(_picture(_joined(whole), "w-", "whole-graph", hidden=True)),
+            machine=Markup(inlined(layout(machine_dot(machine)), "m-")),
+            data=Markup(_data(name, graph, machine, result, logic, letters)),
+            script=Markup(script),
+            style=Markup(style),
+            script_hash=Markup(_hash(script)),
+            style_hash=Markup(_hash(style)),
+        )
     )
 
 

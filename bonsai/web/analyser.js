@@ -1,11 +1,12 @@
 // The logic analyser: chosen signals over time, a lane each, and their export as VCD.
 
-const LANE = { height: 46, steps: 5000, following: 80 };
+const LANE = { height: 46, ruler: 26, steps: 5000, following: 60 };
 
 class Analyser {
   // onPick(t): a step was clicked
-  constructor(container, onPick) {
+  constructor(container, ruler, onPick) {
     this.container = container;
+    this.ruler = this.#ruler(ruler);
     this.onPick = onPick;
     this.lanes = [];
     this.range = null; // of steps, once zoomed
@@ -86,6 +87,8 @@ class Analyser {
     const x = Float64Array.from({ length: end - first + 1 }, (_, i) => first + i);
     const follow = Math.max(Math.min(end, t + 1 + LANE.following / 5), LANE.following);
     const [min, max] = this.range ?? [follow - LANE.following, follow];
+    this.ruler.setData([x, x], false);
+    this.ruler.setScale("x", { min, max });
     for (const lane of this.lanes) {
       const signal = this.signals.get(lane.key);
       const y = new Float64Array(x.length);
@@ -153,7 +156,6 @@ class Analyser {
   }
 
   #chart(lane, signal) {
-    const style = (name) => getComputedStyle(this.container).getPropertyValue(name).trim();
     const draw = (chart) => {
       const { ctx, bbox } = chart;
       const [from, to] = [chart.valToPos(this.t, "x", true), chart.valToPos(this.t + 1, "x", true)];
@@ -161,14 +163,14 @@ class Analyser {
       ctx.beginPath();
       ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
       ctx.clip();
-      ctx.fillStyle = style("--cursor");
+      ctx.fillStyle = this.#colour("--cursor");
       ctx.fillRect(from, bbox.top, Math.max(to - from, 2), bbox.height);
       ctx.restore();
     };
     const options = {
       width: lane.plot.clientWidth || 300,
       height: LANE.height,
-      padding: [4, 8, 4, 0],
+      padding: [4, 8, 4, 6],
       legend: { show: false },
       cursor: {
         sync: { key: "analyser" },
@@ -181,14 +183,14 @@ class Analyser {
       series: [
         {},
         {
-          stroke: () => style("--trace"),
+          stroke: () => this.#colour("--ink"),
           width: 1.5,
           paths: parts.uPlot.paths.stepped({ align: 1 }),
           points: { show: false },
         },
       ],
       hooks: {
-        drawAxes: [draw],
+        drawClear: [draw],
         setCursor: [
           (chart) => {
             const at = chart.cursor.left >= 0 ? Math.floor(chart.posToVal(chart.cursor.left, "x")) : this.t;
@@ -220,6 +222,25 @@ class Analyser {
     return chart;
   }
 
+  #colour(name) {
+    return getComputedStyle(this.container).getPropertyValue(name);
+  }
+
+  #ruler(container) {
+    const ink = { stroke: () => this.#colour("--ink"), size: LANE.ruler, gap: 2, grid: { show: false }, ticks: { size: 4 } };
+    const options = {
+      width: 300,
+      height: LANE.ruler,
+      padding: [0, 8, 0, 6],
+      legend: { show: false },
+      cursor: { show: false },
+      scales: { x: { time: false }, y: {} },
+      axes: [{ ...ink, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000] }, { show: false }],
+      series: [{}, { show: false }],
+    };
+    return new parts.uPlot(options, [[0], [0]], container);
+  }
+
   #draggable(lane, head) {
     head.draggable = true;
     head.addEventListener("dragstart", (event) => {
@@ -235,6 +256,8 @@ class Analyser {
   }
 
   #resize() {
+    const across = this.ruler.root.parentElement.clientWidth;
+    if (across && across !== this.ruler.width) this.ruler.setSize({ width: across, height: LANE.ruler });
     for (const lane of this.lanes) {
       const width = lane.plot.clientWidth;
       if (width && width !== lane.chart.width) lane.chart.setSize({ width, height: LANE.height });

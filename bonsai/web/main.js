@@ -15,7 +15,7 @@ const view = {
   pictures: {},
   picture: null,
 };
-const analyser = new Analyser(find("lanes"), (t) => go(t));
+const analyser = new Analyser(find("lanes"), find("ruler"), (t) => go(t));
 
 // ---- the run
 
@@ -30,11 +30,7 @@ function start(source) {
   for (const name of ["random", "typed", "hand"]) find(`of-${name}`).hidden = name !== kind;
   refuse("");
   analyser.use(signals(), view.run);
-  if (!view.run.at(0)) {
-    refuse("The word is empty: type at least one step.");
-    view.run = new Run(view.network, task, { kind: "random", seed: 1 });
-    view.run.at(0);
-  }
+  view.run.at(0);
   show();
 }
 

@@ -25,7 +25,7 @@ function colour(value) {
 
 // The colour of writing on `colour(value)`, see explorer.css.
 function writing(value) {
-  return Math.abs(value) < 0.66 ? "var(--on-zero)" : "var(--on-full)";
+  return Math.abs(value) < 0.7 ? "var(--on-zero)" : "var(--on-full)";
 }
 
 class Picture {

@@ -87,6 +87,7 @@ class Task {
         for (let n = 0; n < times; n++) symbols.push(...groups);
       }
     }
+    if (!symbols.length) throw new Error("The input is empty: type at least one step.");
     let state = 0;
     return symbols.map((symbol, step) => {
       const refusal = this.refusal(state, symbol, step);
