@@ -85,8 +85,9 @@ class Analyser {
     const end = this.run.steps.length;
     const first = Math.max(0, end - LANE.steps);
     const x = Float64Array.from({ length: end - first + 1 }, (_, i) => first + i);
-    const follow = Math.max(Math.min(end, t + 1 + LANE.following / 5), LANE.following);
-    const [min, max] = this.range ?? [follow - LANE.following, follow];
+    const across = Math.min(LANE.following, Math.max(16, this.run.length));
+    const last = Math.max(Math.min(end, t + 1 + across / 5), across);
+    const [min, max] = this.range ?? [last - across, last];
     this.ruler.setData([x, x], false);
     this.ruler.setScale("x", { min, max });
     for (const lane of this.lanes) {

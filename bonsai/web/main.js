@@ -231,6 +231,7 @@ function load(text, name) {
   view.chosen = null;
   find("node-now").replaceChildren(element("p", "Choose a node of the graph."));
   use(found.network, root, "l-");
+  find("files").open = true;
   find("file-said").textContent = `Shown: ${name}, not this plant's own graph.`;
   document.body.classList.add("loaded");
   find("own").hidden = false;

@@ -60,11 +60,11 @@ function showNode(container, run, t, i, signal) {
     head: "an output, read by its sign",
   };
   const title = element("p");
-  title.append(element("b", node.name), ` is ${kinds[node.kind]}; now ${shown(values[i], 4)}.`);
+  title.append(element("b", node.name), ` is ${kinds[node.kind]}; now ${short(values[i])}.`);
   const found = [title];
   if (node.kind === "state") {
     const from = network.nodes[network.feedback.get(i)].name;
-    found.push(element("p", `Fed by ${from}; it starts at ${shown(node.initial, 4)}.`));
+    found.push(element("p", `Fed by ${from}; it starts at ${short(node.initial)}.`));
   } else if (node.kind !== "input") {
     const total = network.sum(i, values);
     const table = element("table", "", { class: "terms" });
@@ -75,13 +75,13 @@ function showNode(container, run, t, i, signal) {
       const row = element("tr");
       row.append(element("th", network.nodes[source].name, { scope: "row" }));
       for (const value of [weight, values[source], f32(weight * values[source])]) {
-        row.append(element("td", shown(value, 4)));
+        row.append(element("td", short(value)));
       }
       table.append(row);
     }
     for (const [name, value] of [["bias", node.bias], ["sum", total]]) {
       const row = element("tr", "", { class: name });
-      row.append(element("th", name, { scope: "row", colspan: 3 }), element("td", shown(value, 4)));
+      row.append(element("th", name, { scope: "row", colspan: 3 }), element("td", short(value)));
       table.append(row);
     }
     found.push(table);
@@ -97,7 +97,7 @@ function levels(signal, value) {
     const now = signal.levels.findIndex(([low, high]) => value >= low && value <= high);
     const list = element("ol", "", { class: "levels" });
     signal.levels.forEach(([low, high], k) => {
-      const range = low === high ? shown(low, 4) : `${shown(low, 4)} to ${shown(high, 4)}`;
+      const range = low === high ? short(low) : `${short(low)} to ${short(high)}`;
       const item = element("li", `${range} means ${signal.values[k]}`);
       if (k === now) item.className = "now";
       list.append(item);

@@ -17,6 +17,11 @@ function shown(value, digits = 2) {
   return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
 }
 
+// Up to five digits, no more than there are.
+function short(value) {
+  return String(Number(value.toPrecision(5))).replace("-", "−");
+}
+
 // Blue for negative, red for positive, in steps that look even (OKLab); full beyond -1 and 1.
 function colour(value) {
   const share = Math.min(Math.abs(value), 1);
@@ -148,7 +153,7 @@ function drawn(network, prefix) {
     const [x, y, u, v] = [a.x + side / 2, a.y, b.x - side / 2 - 7, b.y];
     const bend = Math.max(30, (u - x) / 2);
     const label = svg("text", { x: x + (u - x) * 0.62, y: y + (v - y) * 0.62 - 4, "text-anchor": "middle", "font-size": 11 });
-    label.textContent = shown(weight, 3).replace(/\.?0+$/, "");
+    label.textContent = short(weight);
     return svg(
       "g",
       { id: `${prefix}e${source}-${target}`, class: "edge" },
@@ -176,8 +181,8 @@ function drawn(network, prefix) {
         ? svg("ellipse", { cx: x, cy: y, rx: side / 2, ry: side / 2 })
         : svg("rect", node.kind === "input" ? { ...box, rx: 9 } : box);
     shape.setAttribute("stroke", "currentColor");
-    const short = node.name.length > 8 ? `${node.name.slice(0, 7)}…` : node.name;
-    const lines = [short, ...(node.bias ? [shown(node.bias)] : []), ""];
+    const label = node.name.length > 8 ? `${node.name.slice(0, 7)}…` : node.name;
+    const lines = [label, ...(node.bias ? [short(node.bias)] : []), ""];
     const texts = lines.map((line, k) => {
       const text = svg("text", { x, y: y + (k - (lines.length - 1) / 2) * 15 + 4, "text-anchor": "middle", "font-size": 13 });
       text.textContent = line;
