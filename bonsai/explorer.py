@@ -14,41 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pygments
 from markupsafe import Markup
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
 
-from bonsai.artifact import ArtifactError, load_json
 from bonsai.draw import SVG, graph_dot, graph_titles, inlined, layout, machine_dot, whole_dot
 from bonsai.graph import Graph
+from bonsai.logic import highlighted
 from bonsai.machine import Machine
 from bonsai.result import Result
 
 WEB = Path(__file__).parent / "web"
 STYLES = ("parts.css", "explorer.css")
 SCRIPTS = ("network.js", "task.js", "run.js", "picture.js", "analyser.js", "panel.js", "main.js")
-SIGNAL = ("node", "kind", "signal", "levels", "values", "function", "line")
-
-
-def load_logic(path: Path) -> dict[str, Any]:
-    """What the stage extract found (`logic.json`): `program`, `reason`, `signals`, `states`.
-
-    Raises ArtifactError naming the field that is missing.
-    """
-    if not path.exists():
-        return {"program": None, "reason": "None yet.", "signals": [], "states": []}
-    found = load_json(path)
-    for name in ("program", "reason", "signals", "states"):
-        if not isinstance(found, dict) or name not in found:
-            raise ArtifactError(f"{path}: has no field '{name}'; rerun the stage extract")
-    for signal in found["signals"]:
-        for name in SIGNAL:
-            if name not in signal:
-                raise ArtifactError(
-                    f"{path}: a signal has no field '{name}'; rerun the stage extract"
-                )
-    return found
 
 
 def page(
@@ -98,13 +74,6 @@ def page(
             style_hash=Markup(_hash(style)),
         )
     )
-
-
-def highlighted(program: str) -> list[Markup]:
-    """Python, line by line, with the classes of Pygments."""
-    formatter = HtmlFormatter(nowrap=True)
-    html = pygments.highlight(program, PythonLexer(stripnl=False), formatter)
-    return [Markup(line) for line in html.rstrip("\n").split("\n")]
 
 
 def as_json(graph: Graph) -> dict[str, Any]:
@@ -204,7 +173,7 @@ def _about(graph: Graph, machine: Machine, result: Result) -> str:
 
 def _spelling(machine: Machine, letters: str) -> str:
     """How inputs are typed, in the task's own letters."""
-    zero, one = letters
+    zero, one = letters[0], letters[1]
     if not machine.inputs:
         return "The task has no inputs: a number of steps."
     if len(machine.inputs) == 1:

@@ -19,8 +19,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from bonsai.artifact import ArtifactError, save_json
 from bonsai.certificate import Certificate, Counterexample
-from bonsai.explorer import as_json, load_logic, page
+from bonsai.explorer import as_json, page
 from bonsai.graph import Graph
+from bonsai.logic import load_logic
 from bonsai.machine import Machine, parse_kiss2
 from bonsai.network import Architecture, Network
 from bonsai.prove import prove
@@ -28,7 +29,13 @@ from bonsai.result import Result
 from bonsai.tasks import TASKS, delay1, gates, ones_triple, parens
 
 SIZES = {"desk": (1280, 800), "phone": (390, 844)}
-NO_LOGIC = {"program": None, "reason": "no program was found", "signals": [], "states": []}
+NO_LOGIC = {
+    "program": None,
+    "reason": "no program was found",
+    "signals": [],
+    "states": [],
+    "by_hand": None,
+}
 PROGRAM = '''def ones_triple(bits):
     """a 1 locks the output"""
     s = t = False
