@@ -106,6 +106,13 @@ def number(value: float, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def counted(count: int, plural: str) -> str:
+    """`1 box`, `4 boxes`"""
+    if count == 1:
+        plural = plural.removesuffix("es" if plural in ("boxes", "biases") else "s")
+    return f"{count} {plural}"
+
+
 def fraction(step: float) -> str:
     """1/8 for 0.125; other numbers as they are."""
     return f"1/{round(1 / step)}" if 0 < step < 1 and (1 / step).is_integer() else number(step)

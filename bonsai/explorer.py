@@ -16,7 +16,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from bonsai.draw import SVG, graph_dot, graph_titles, inlined, layout, machine_dot, whole_dot
+from bonsai.draw import (
+    SVG,
+    counted,
+    graph_dot,
+    graph_titles,
+    inlined,
+    layout,
+    machine_dot,
+    whole_dot,
+)
 from bonsai.graph import Graph
 from bonsai.logic import highlighted
 from bonsai.machine import Machine
@@ -163,7 +172,8 @@ def _joined(svg: str) -> str:
 
 
 def _about(graph: Graph, machine: Machine, result: Result) -> str:
-    size = f"{graph.weights} weights, {graph.biases} biases, {len(graph.initial)} states"
+    sizes = {"weights": graph.weights, "biases": graph.biases, "states": len(graph.initial)}
+    size = ", ".join(counted(count, plural) for plural, count in sizes.items())
     if result.proven:
         return f"{machine.name}: {size}. Right for every input, for ever."
     if result.counterexample is not None:

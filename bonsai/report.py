@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from bonsai.artifact import ArtifactError, load_json, load_table
 from bonsai.chart import activation_chart, milestones, penalty_chart
-from bonsai.draw import NEGATIVE, POSITIVE, fraction, inlined, number
+from bonsai.draw import NEGATIVE, POSITIVE, counted, fraction, inlined, number
 from bonsai.graph import Graph
 from bonsai.logic import highlighted, load_logic
 from bonsai.machine import Machine
@@ -146,7 +146,7 @@ def row(plant: Plant) -> list[str]:
     result, published = plant.result, plant.published
     certificate = "none"
     if result.certificate is not None:
-        certificate = _count(result.certificate_states or 0, result.certificate)
+        certificate = counted(result.certificate_states or 0, result.certificate)
     return [
         plant.name,
         _size(result.weights, result.biases, result.states),
@@ -155,7 +155,7 @@ def row(plant: Plant) -> list[str]:
         published["holds"] or "—",
         certificate,
         "—" if result.margin is None else number(result.margin),
-        _count(plant.logic["program"]["lines"], "lines") if plant.logic["program"] else "—",
+        counted(plant.logic["program"]["lines"], "lines") if plant.logic["program"] else "—",
         f"{plant.restarts} / {plant.exact_restarts} / {result.proven_restarts}",
         f"{plant.seconds['train']:.1f} / {_total(plant):.1f}",
     ]
@@ -308,9 +308,9 @@ def facts(plant: Plant) -> list[tuple[str, str]]:
     return [
         (
             "task",
-            f"{plant.task}: {_count(len(machine.states), 'states')}, "
-            f"{_count(len(machine.inputs), 'input bits')}, "
-            f"{_count(len(machine.outputs), 'output bits')}",
+            f"{plant.task}: {counted(len(machine.states), 'states')}, "
+            f"{counted(len(machine.inputs), 'input bits')}, "
+            f"{counted(len(machine.outputs), 'output bits')}",
         ),
         ("grid steps", ", ".join(grid)),
         (
@@ -339,7 +339,7 @@ def _holds(result: Result) -> str:
 def _word(word: Sequence[Sequence[int]], inputs: Sequence[str]) -> str:
     """`x = 0110, reset = 0001`, a bit a step; of a machine without inputs, the number of steps."""
     if not inputs:
-        return f"of {_count(len(word), 'steps')} (the task has no inputs)"
+        return f"of {counted(len(word), 'steps')} (the task has no inputs)"
     more = f"… ({len(word)} steps)" if len(word) > SHOWN_STEPS else ""
     return ", ".join(
         f"{name} = {''.join(str(bits[i]) for bits in word[:SHOWN_STEPS])}{more}"
@@ -351,13 +351,6 @@ def _size(weights: int | None, biases: int | None, states: int | None) -> str:
     if weights is None or biases is None:
         return "—"
     return f"{weights} + {biases}" + ("" if states is None else f" ({states})")
-
-
-def _count(count: int, plural: str) -> str:
-    """`1 box`, `4 boxes`"""
-    if count != 1:
-        return f"{count} {plural}"
-    return f"1 {plural.removesuffix('es') if plural == 'boxes' else plural.removesuffix('s')}"
 
 
 def _total(plant: Plant) -> float:

@@ -232,7 +232,9 @@ function load(text, name) {
   find("node-now").replaceChildren(element("p", "Choose a node of the graph."));
   use(found.network, root, "l-");
   find("files").open = true;
-  find("file-said").textContent = `Shown: ${name}, not this plant's own graph.`;
+  find("file-said").textContent = `Shown: ${name}.`;
+  find("guest").textContent = `A graph from the file ${name}, not this plant's own.`;
+  find("guest").hidden = false;
   document.body.classList.add("loaded");
   find("own").hidden = false;
   if (found.word) startTyped(found.word);
@@ -243,6 +245,7 @@ function load(text, name) {
 function own() {
   document.body.classList.remove("loaded");
   find("own").hidden = true;
+  find("guest").hidden = true;
   find("file-said").textContent = "";
   view.chosen = null;
   find("node-now").replaceChildren(element("p", "Choose a node of the graph."));

@@ -23,9 +23,9 @@ function short(value) {
 }
 
 // Blue for negative, red for positive, in steps that look even (OKLab); full beyond -1 and 1.
-function colour(value) {
+function colour(value, zero = "--zero") {
   const share = Math.min(Math.abs(value), 1);
-  return `color-mix(in oklab, var(--${value < 0 ? "negative" : "positive"}) ${(share * 100).toFixed(1)}%, var(--zero))`;
+  return `color-mix(in oklab, var(--${value < 0 ? "negative" : "positive"}) ${(share * 100).toFixed(1)}%, var(${zero}))`;
 }
 
 // The colour of writing on `colour(value)`, see explorer.css.
@@ -92,8 +92,8 @@ class Picture {
   #stroke(group, value) {
     for (const child of group.children) {
       if (child.tagName === "text") continue;
-      child.style.stroke = colour(value);
-      if (child.tagName === "polygon") child.style.fill = colour(value);
+      child.style.stroke = colour(value, "--zero-line");
+      if (child.tagName === "polygon") child.style.fill = colour(value, "--zero-line");
     }
   }
 
