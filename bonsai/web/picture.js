@@ -126,7 +126,7 @@ class Picture {
 
 // An SVG of a graph without Graphviz: a column for each distance from the inputs and states.
 function drawn(network, prefix) {
-  const [across, down, side] = [130, 84, 54];
+  const [apart, down, side] = [130, 84, 54];
   const column = network.nodes.map(() => 0);
   network.nodes.forEach((_, i) => {
     for (const { source } of network.incoming[i]) column[i] = Math.max(column[i], column[source] + 1);
@@ -142,7 +142,7 @@ function drawn(network, prefix) {
       return before.length ? before.reduce((a, b) => a + b, 0) / before.length : i;
     };
     const ordered = c ? members.map((i) => [middle(i), i]).sort((a, b) => a[0] - b[0]).map(([, i]) => i) : members;
-    ordered.forEach((i, row) => (at[i] = { x: 40 + c * across, y: (row - (members.length - 1) / 2) * down }));
+    ordered.forEach((i, row) => (at[i] = { x: 40 + c * apart, y: (row - (members.length - 1) / 2) * down }));
   });
   const tallest = Math.max(...columns.map((members) => members.length));
   for (const point of at) point.y += (tallest * down) / 2 + 10;
@@ -152,7 +152,11 @@ function drawn(network, prefix) {
     const [a, b] = [at[source], at[target]];
     const [x, y, u, v] = [a.x + side / 2, a.y, b.x - side / 2 - 7, b.y];
     const bend = Math.max(30, (u - x) / 2);
-    const label = svg("text", { x: x + (u - x) * 0.62, y: y + (v - y) * 0.62 - 4, "text-anchor": "middle", "font-size": 11 });
+    // Its weight stands before the next column, on the curve.
+    const share = column[target] - column[source] > 1 ? 0.25 : 0.5;
+    const [near, far] = [3 * share * (1 - share) ** 2, 3 * share ** 2 * (1 - share) + share ** 3];
+    const across = x + bend * near + (u - x) * far - bend * 3 * share ** 2 * (1 - share);
+    const label = svg("text", { x: across, y: y + (v - y) * far - 4, "text-anchor": "middle", "font-size": 11 });
     label.textContent = short(weight);
     return svg(
       "g",
@@ -192,7 +196,7 @@ function drawn(network, prefix) {
     if (node.kind === "head") group.prepend(svg("rect", { x: x - 31, y: y - 31, width: 62, height: 62, fill: "none", stroke: "currentColor" }));
     return group;
   });
-  const root = svg("svg", { viewBox: `0 0 ${last * across + 80} ${tallest * down + 40}` });
+  const root = svg("svg", { viewBox: `0 0 ${last * apart + 80} ${tallest * down + 40}` });
   root.append(...links, ...edges, ...nodes);
   return root;
 }
