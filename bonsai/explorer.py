@@ -27,7 +27,7 @@ from bonsai.draw import (
     whole_dot,
 )
 from bonsai.graph import Graph
-from bonsai.logic import highlighted
+from bonsai.listing import highlighted
 from bonsai.machine import Machine
 from bonsai.result import Result
 
@@ -71,6 +71,7 @@ def page(
             counterexample=result.counterexample is not None,
             spelling=_spelling(machine, letters),
             program=highlighted(text) if text else [],
+            preface=_preface(text or ""),
             reason=logic["reason"],
             # The pictures are our own, and escape every name.
             graph=Markup(_picture(own, "g-", "own-graph")),
@@ -169,6 +170,12 @@ def _joined(svg: str) -> str:
         picture.remove(g)
     picture.insert(0, joined)
     return ET.tostring(root, encoding="unicode")
+
+
+def _preface(program: str) -> int:
+    """How many lines stand before the first function: the program's own description."""
+    lines = program.split("\n")
+    return next((i for i, line in enumerate(lines) if line.startswith("def ")), 0)
 
 
 def _about(graph: Graph, machine: Machine, result: Result) -> str:

@@ -17,7 +17,7 @@ from bonsai.artifact import ArtifactError, load_json, load_table
 from bonsai.chart import activation_chart, milestones, penalty_chart
 from bonsai.draw import NEGATIVE, POSITIVE, counted, fraction, inlined, number
 from bonsai.graph import Graph
-from bonsai.logic import highlighted, load_logic
+from bonsai.listing import highlighted, load_logic
 from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.result import Result

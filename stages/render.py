@@ -17,7 +17,7 @@ from bonsai.chart import (
 from bonsai.draw import dense_dot, graph_dot, graph_titles, layout
 from bonsai.explorer import page
 from bonsai.graph import Graph
-from bonsai.logic import load_logic
+from bonsai.listing import load_logic
 from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.result import Result

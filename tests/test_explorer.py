@@ -21,7 +21,7 @@ from bonsai.artifact import ArtifactError, save_json
 from bonsai.certificate import Certificate, Counterexample
 from bonsai.explorer import as_json, page
 from bonsai.graph import Graph
-from bonsai.logic import load_logic
+from bonsai.listing import load_logic
 from bonsai.machine import Machine, parse_kiss2
 from bonsai.network import Architecture, Network
 from bonsai.prove import prove
@@ -522,6 +522,15 @@ def test_program_lines_and_neurons_light_each_other(show):
     page.focus("#program-lines [data-line='4']")
     assert page.locator("#own-graph .lit").evaluate_all(lit) == ["g-n5"]
     assert page.locator("#program-lines .k").count() == 3  # highlighted
+
+
+def test_what_a_program_says_of_itself_is_folded_away(show):
+    program = {**LOGIC["program"], "text": f'"""Right\nfor ever."""\n\n\n{PROGRAM}'}
+    page = show(graphs.ones_triple, ones_triple(), logic={**LOGIC, "program": program})
+    first = page.locator("#program-lines [data-line]").first
+    assert first.get_attribute("data-number") == "5"
+    assert page.inner_text("#program-lines").splitlines()[0] == "What it says of itself"
+    assert page.is_hidden('text=for ever."""')
 
 
 def test_no_program_is_said_with_the_reason(show):

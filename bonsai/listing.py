@@ -1,4 +1,4 @@
-"""What the stage extract found about a graph (`logic.json`), as the pages show it."""
+"""The program and the signals that extract found (`logic.json`), as the pages show them."""
 
 from pathlib import Path
 from typing import Any
