@@ -1,0 +1,501 @@
+"""Short formulas: expressions over Boolean and integer signals, and the search for the shortest.
+
+A function is given by its truth table on rows that can occur; all other combinations are
+don't-cares for free, because they have no row. Every formula of up to three literals is tabled
+(and, or, ==, !=, if-else), so that what is found there is the shortest there is. Longer ones are
+split into parts, and compared with the sum of products and the product of sums of
+sympy (Quine and McCluskey's method).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations
+
+import numpy as np
+from sympy import Symbol, false, true
+from sympy.logic import POSform, SOPform
+from sympy.logic.boolalg import And, Boolean, Not, Or
+
+TABLED = 20  # terms up to which formulas of three literals are tabled; beyond, of two
+PARTS = 400  # formulas that are tried as one half of a longer one
+BEAM = 6  # splits of a longer function that are followed
+DEPTH = 4  # of splits
+WIDEST = 8  # variables of a two-level form
+FORMS = 40  # conditions tried between integer expressions
+
+FLIPPED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+BINDING = {"if": 1, "or": 2, "and": 3, "not": 4, "==": 5, "!=": 5, "compare": 5, "+": 6}
+
+
+@dataclass(frozen=True)
+class Expr:
+    """op: signal (its name in `value`), const (False, True or a number), not, and, or, ==, != (of
+    Booleans), if (condition, then, else), compare (an integer with a number; `value` is such as
+    `< 3`), + (`value` is the number added), or lookup (`value` is the values in order, beginning
+    with the least number the argument may be, which comes first)
+    """
+
+    op: str
+    args: tuple["Expr", ...] = ()
+    value: bool | int | str | tuple[int, ...] = False
+
+    @property
+    def literals(self) -> int:
+        """How often a signal occurs."""
+        return (self.op == "signal") + sum(arg.literals for arg in self.args)
+
+    @property
+    def operators(self) -> int:
+        own = {"signal": 0, "const": 0, "not": 1, "if": 2, "compare": 1, "+": 1, "lookup": 1}
+        return own.get(self.op, len(self.args) - 1) + sum(a.operators for a in self.args)
+
+    @property
+    def cost(self) -> tuple[int, int, str]:
+        """What the shortest formula has least of."""
+        return self.literals, self.operators, str(self)
+
+    def __str__(self) -> str:
+        """The expression in Python."""
+
+        def inner(arg: Expr, above: int) -> str:
+            text = str(arg)
+            return f"({text})" if BINDING.get(arg.op, 9) <= above else text
+
+        binding = BINDING.get(self.op, 9)
+        if self.op in ("signal", "const"):
+            return str(self.value)
+        if self.op == "not":
+            return f"not {inner(self.args[0], 3)}"
+        if self.op == "compare":
+            return f"{inner(self.args[0], binding)} {self.value}"
+        if self.op == "+":
+            assert isinstance(self.value, int)
+            sign = "+" if self.value > 0 else "-"
+            return f"{inner(self.args[0], binding)} {sign} {abs(self.value)}"
+        if self.op == "lookup":
+            assert isinstance(self.value, tuple)
+            least, *values = self.value
+            offset = "" if least == 0 else f" {'+' if least < 0 else '-'} {abs(least)}"
+            return f"({', '.join(map(str, values))})[{inner(self.args[0], 5)}{offset}]"
+        if self.op == "if":
+            condition, then, other = self.args
+            return f"{inner(then, 1)} if {inner(condition, 1)} else {inner(other, 0)}"
+        return f" {self.op} ".join(inner(arg, binding) for arg in self.args)
+
+    def evaluate(self, env: Mapping[str, bool | int]) -> bool | int:
+        if self.op == "signal":
+            return env[str(self.value)]
+        if self.op == "const":
+            assert isinstance(self.value, int)
+            return self.value
+        if self.op == "if":
+            condition, then, other = self.args
+            return (then if condition.evaluate(env) else other).evaluate(env)
+        values = [arg.evaluate(env) for arg in self.args]
+        if self.op == "not":
+            return not values[0]
+        if self.op == "and":
+            return all(values)
+        if self.op == "or":
+            return any(values)
+        if self.op in ("==", "!="):
+            return (values[0] == values[1]) == (self.op == "==")
+        if self.op == "+":
+            assert isinstance(self.value, int)
+            return values[0] + self.value
+        if self.op == "lookup":
+            assert isinstance(self.value, tuple)
+            return self.value[1 + values[0] - self.value[0]]
+        operator, number = str(self.value).split()
+        return {
+            "==": values[0] == int(number),
+            "!=": values[0] != int(number),
+            "<": values[0] < int(number),
+            ">=": values[0] >= int(number),
+            ">": values[0] > int(number),
+            "<=": values[0] <= int(number),
+        }[operator]
+
+    def signals(self) -> set[str]:
+        own = {str(self.value)} if self.op == "signal" else set()
+        return own.union(*(arg.signals() for arg in self.args))
+
+    def with_signals(self, replaced: Mapping[str, "Expr"]) -> "Expr":
+        """The expression with other expressions in place of some signals."""
+        if self.op == "signal":
+            return replaced.get(str(self.value), self)
+        if not self.args:
+            return self
+        args = [arg.with_signals(replaced) for arg in self.args]
+        if self.op == "not":
+            return negated(args[0])
+        if self.op in ("and", "or"):
+            return joined(self.op, args)
+        if self.op in ("==", "!="):
+            return different(*args) if self.op == "!=" else negated(different(*args))
+        if self.op == "if":
+            return chosen(*args)
+        return Expr(self.op, tuple(args), self.value)
+
+
+FALSE, TRUE = Expr("const", (), False), Expr("const", (), True)
+
+
+def signal(name: str) -> Expr:
+    return Expr("signal", (), name)
+
+
+def negated(e: Expr) -> Expr:
+    """not e, with fewer signs where that can be.
+
+    >>> str(negated(joined("or", [signal("a"), negated(signal("b"))])))
+    'not a and b'
+    """
+    if e.op == "const":
+        return Expr("const", (), not e.value)
+    if e.op == "not":
+        return e.args[0]
+    if e.op in ("==", "!="):
+        return Expr(FLIPPED[e.op], e.args)
+    if e.op == "compare":
+        operator, number = str(e.value).split()
+        return Expr("compare", e.args, f"{FLIPPED[operator]} {number}")
+    outside = Expr("not", (e,))
+    if e.op in ("and", "or"):
+        inside = Expr("or" if e.op == "and" else "and", tuple(negated(a) for a in e.args))
+    elif e.op == "if":
+        inside = Expr("if", (e.args[0], negated(e.args[1]), negated(e.args[2])))
+    else:
+        return outside
+    return min(inside, outside, key=lambda found: found.cost)
+
+
+def joined(op: str, args: Iterable[Expr]) -> Expr:
+    """and / or of expressions, flattened."""
+    flat: list[Expr] = []
+    for arg in args:
+        flat += arg.args if arg.op == op else [arg]
+    absorbing, neutral = (FALSE, TRUE) if op == "and" else (TRUE, FALSE)
+    flat = [arg for arg in dict.fromkeys(flat) if arg != neutral]
+    if absorbing in flat:
+        return absorbing
+    if not flat:
+        return neutral
+    plain = Expr(op, tuple(flat)) if len(flat) > 1 else flat[0]
+    if len(flat) < 2 or not all(a.op == "not" for a in flat):
+        return plain
+    other = Expr("or" if op == "and" else "and", tuple(a.args[0] for a in flat))
+    return Expr("not", (other,))
+
+
+def different(a: Expr, b: Expr) -> Expr:
+    """a != b of Booleans, or a == b where one of them is negated."""
+    equal = False
+    sides = []
+    for side in (a, b):
+        if side.op in ("not", "=="):
+            side, equal = negated(side), not equal
+        sides.append(side)
+    for one, two in (sides, sides[::-1]):
+        if one.op == "const":
+            return negated(two) if bool(one.value) != equal else two
+    return Expr("==" if equal else "!=", tuple(sides))
+
+
+def chosen(condition: Expr, then: Expr, other: Expr) -> Expr:
+    """then if condition else other"""
+    if then == other:
+        return then
+    if condition.op == "const":
+        return then if condition.value else other
+    turned = negated(condition)
+    if turned.cost < condition.cost:
+        condition, then, other = turned, other, then
+    return Expr("if", (condition, then, other))
+
+
+class Search:
+    """Formulas over `terms`, which are (expression, truth table) of one literal each.
+
+    Truth tables are integers: bit n is the value in row n of `rows`.
+    variables: the terms that a two-level form is made of
+    """
+
+    def __init__(
+        self, terms: Sequence[tuple[Expr, int]], rows: int, variables: Sequence[int] = ()
+    ) -> None:
+        self.full = (1 << rows) - 1
+        self.words = max(1, -(-rows // 64))
+        self.terms = list(terms)
+        self.variables = list(variables)
+        self.index: dict[int, int] = {}
+        self.tables: list[int] = []
+        self.sizes: list[int] = []
+        self.recipes: list[tuple] = []
+        self.exprs: dict[tuple[int, bool], Expr] = {}
+        self.memo: dict[tuple[int, int, int], Expr] = {}
+        for expr, table in terms:
+            self._add(table, 1, ("term", expr))
+        one = list(range(len(self.tables)))
+        for i, j in combinations(one, 2):
+            self._pair(i, j, 2)
+        if len(one) <= TABLED:
+            two = range(len(one), len(self.tables))
+            for j in two:
+                for i in one:
+                    self._pair(i, j, 3)
+            for c in one:
+                for i, j in combinations(one, 2):
+                    for m in range(4):
+                        for a, b in ((i, j), (j, i)):
+                            self._if(c, a, b, m)
+        self.matrix = np.array([self._row(t) for t in self.tables], np.uint64)
+        self.matrix = self.matrix.reshape(len(self.tables), self.words)
+
+    def _row(self, table: int) -> list[int]:
+        return [(table >> (64 * w)) & (2**64 - 1) for w in range(self.words)]
+
+    def _add(self, table: int, size: int, recipe: tuple) -> None:
+        """Functions and their complements are one entry, of the table that begins with 0."""
+        turned = bool(table & 1)
+        key = table ^ self.full if turned else table
+        if key and key not in self.index:
+            self.index[key] = len(self.tables)
+            self.tables.append(key)
+            self.sizes.append(size)
+            self.recipes.append((*recipe, turned))
+
+    def _pair(self, i: int, j: int, size: int) -> None:
+        a, b, full = self.tables[i], self.tables[j], self.full
+        self._add(a & b, size, ("and", (i, False), (j, False)))
+        self._add(a | b, size, ("or", (i, False), (j, False)))
+        self._add(a ^ b, size, ("!=", (i, False), (j, False)))
+        self._add(a & ~b & full, size, ("and", (i, False), (j, True)))
+        self._add(~a & b & full, size, ("and", (i, True), (j, False)))
+
+    def _if(self, c: int, i: int, j: int, turned: int) -> None:
+        flip_i, flip_j = bool(turned & 1), bool(turned & 2)
+        a = self.tables[i] ^ (self.full if flip_i else 0)
+        b = self.tables[j] ^ (self.full if flip_j else 0)
+        table = (self.tables[c] & a) | (~self.tables[c] & b & self.full)
+        self._add(table, 3, ("if", (c, False), (i, flip_i), (j, flip_j)))
+
+    def _expr(self, at: int, turned: bool) -> Expr:
+        """The formula of a tabled function, or of its complement."""
+        if (at, turned) not in self.exprs:
+            op, *parts, own = self.recipes[at]
+            if op == "term":
+                made = parts[0]
+            else:
+                args = [self._expr(i, flip) for i, flip in parts]
+                made = {"!=": different, "if": chosen}.get(
+                    op, lambda *args: joined(op, args)
+                )(*args)
+            self.exprs[at, turned] = negated(made) if turned != own else made
+        return self.exprs[at, turned]
+
+    def _tabled(self, table: int, care: int) -> Expr | None:
+        """The shortest tabled formula that agrees on the rows `care`."""
+        if not len(self.matrix):
+            return None
+        mask = np.array(self._row(care), np.uint64)
+        wrong = (self.matrix ^ np.array(self._row(table), np.uint64)) & mask
+        straight = ~wrong.any(axis=1)
+        turned = (wrong == mask).all(axis=1)
+        found = np.flatnonzero(straight | turned)
+        if not found.size:
+            return None
+        least = min(self.sizes[i] for i in found)
+        best = [i for i in found.tolist() if self.sizes[i] == least][:64]
+        return min((self._expr(i, not straight[i]) for i in best), key=lambda e: e.cost)
+
+    def formula(self, table: int, care: int | None = None, depth: int = 0) -> Expr:
+        """A shortest formula of the function on the rows `care`, or one that is hard to shorten."""
+        care = self.full if care is None else care
+        table &= care
+        if table == 0:
+            return FALSE
+        if table == care:
+            return TRUE
+        key = table, care, depth
+        if key not in self.memo:
+            found = self._tabled(table, care)
+            if found is None:
+                candidates = self._two_level(table, care) if depth == 0 else []
+                candidates += self._halves(table, care) if depth <= 1 else []
+                candidates += self._split(table, care, depth)
+                found = min(candidates, key=lambda e: e.cost)
+            self.memo[key] = found
+        return self.memo[key]
+
+    def determined(self, table: int, care: int) -> bool:
+        """Whether the terms tell the rows of the function's ones from those of its zeros."""
+        groups = [care]
+        for _, own in self.terms:
+            groups = [part for group in groups for part in (group & own, group & ~own) if part]
+        return all(table & group in (0, group) for group in groups)
+
+    def _split(self, table: int, care: int, depth: int) -> list[Expr]:
+        """One term, and formulas of what is left where it holds and where it does not."""
+        made: list[tuple[int, Expr | None, tuple]] = []
+        for at in range(len(self.terms)):
+            term, own = self.terms[at]
+            for name, value in ((term, own), (negated(term), ~own & self.full)):
+                rest = [("and", table, care & value)] if not table & ~value else []
+                rest += [("or", table, care & ~value)] if not value & care & ~table else []
+                made += [(self._guess(*r[1:]), name, r) for r in rest]
+            made.append((self._guess(table ^ (own & care), care), term, ("!=", table ^ own, care)))
+            if care & own and care & ~own:
+                guess = self._guess(table, care & own) + self._guess(table, care & ~own)
+                made.append((guess, term, ("if", table, own)))
+        if depth >= DEPTH:
+            made = [m for m in made if m[2][0] == "if"]
+        found = []
+        for _, name, (op, what, rows) in sorted(made, key=lambda m: m[0])[: BEAM if depth < DEPTH else 1]:
+            assert name is not None
+            if op == "if":
+                then = self.formula(what, care & rows, depth + 1)
+                other = self.formula(what, care & ~rows, depth + 1)
+                found.append(_if_shorter(name, then, other))
+            else:
+                rest = self.formula(what, rows, depth + 1)
+                found.append(different(name, rest) if op == "!=" else joined(op, [name, rest]))
+        return found
+
+    def _guess(self, table: int, care: int) -> int:
+        """Literals of a tabled formula, or as many as rows could ask for."""
+        table &= care
+        if table in (0, care):
+            return 0
+        found = self._tabled(table, care)
+        return found.literals if found else 4 + care.bit_count() // 4
+
+    def _halves(self, table: int, care: int) -> list[Expr]:
+        """Two tabled formulas joined by and, or, !=, or chosen between by a third."""
+        found: list[Expr] = []
+        best = 7  # a literal more than two formulas of three
+        for turned in (False, True):
+            wanted = care & ~table if turned else table
+            for at, own in enumerate(self.tables[:PARTS]):
+                for flip in (False, True):
+                    value = own ^ self.full if flip else own
+                    if wanted & ~value or not (care & ~value):
+                        continue
+                    rest = self._tabled(wanted, care & value)
+                    if rest is not None and self.sizes[at] + rest.literals < best:
+                        best = self.sizes[at] + rest.literals
+                        both = joined("and", [self._expr(at, flip), rest])
+                        found.append(negated(both) if turned else both)
+        for at, own in enumerate(self.tables[:PARTS]):
+            rest = self._tabled((table ^ own) & care, care)
+            if rest is not None and self.sizes[at] + rest.literals < best:
+                best = self.sizes[at] + rest.literals
+                found.append(different(self._expr(at, False), rest))
+            if not (care & own and care & ~own):
+                continue
+            then = self._tabled(table, care & own)
+            other = self._tabled(table, care & ~own) if then is not None else None
+            if then is None or other is None:
+                continue
+            size = self.sizes[at] + then.literals + other.literals
+            if size < best:
+                best = size
+                found.append(_if_shorter(self._expr(at, False), then, other))
+        return found
+
+    def _two_level(self, table: int, care: int) -> list[Expr]:
+        """A sum of products and a product of sums over the variables, unless those are too many."""
+        number = self._needed(table, care)
+        if number is None:
+            return []
+        names = {Symbol(f"v{n}"): self.terms[n][0] for n in number}
+        ones, zeros = set(), set()
+        for row in range(care.bit_length()):
+            if care >> row & 1:
+                point = tuple(self.terms[n][1] >> row & 1 for n in number)
+                (ones if table >> row & 1 else zeros).add(point)
+        every = {
+            tuple(n >> i & 1 for i in range(len(number))) for n in range(1 << len(number))
+        }
+        free = [list(p) for p in sorted(every - ones - zeros)]
+        minterms = [list(p) for p in sorted(ones)]
+        forms = [form(list(names), minterms, free) for form in (SOPform, POSform)]
+        return [_from_sympy(form, names) for form in forms]
+
+    def _needed(self, table: int, care: int) -> list[int] | None:
+        """As few variables as tell the ones from the zeros, or None if they are too many."""
+
+        def apart(numbers: Sequence[int]) -> bool:
+            seen: dict[tuple[int, ...], int] = {}
+            for row in range(care.bit_length()):
+                if care >> row & 1:
+                    point = tuple(self.terms[n][1] >> row & 1 for n in numbers)
+                    if seen.setdefault(point, table >> row & 1) != table >> row & 1:
+                        return False
+            return True
+
+        numbers = list(self.variables)
+        if not apart(numbers):
+            return None
+        for n in self.variables[::-1]:
+            fewer = [m for m in numbers if m != n]
+            if apart(fewer):
+                numbers = fewer
+        return numbers if len(numbers) <= WIDEST else None
+
+    def choice(
+        self, values: np.ndarray, forms: Sequence[tuple[Expr, np.ndarray]]
+    ) -> Expr | None:
+        """An integer function (rows,) as one of `forms`, or two or three with conditions."""
+        matches = [
+            (expr, sum(1 << n for n in np.flatnonzero(own == values).tolist()))
+            for expr, own in forms
+        ]
+        found = [expr for expr, match in matches if match == self.full]
+        if found:
+            return min(found, key=lambda e: e.cost)
+        matches = [(e, m) for e, m in matches if m]
+        pairs = [p for p in combinations(matches, 2) if p[0][1] | p[1][1] == self.full]
+        for (a, rows), (b, others) in pairs[:FORMS]:
+            found.append(chosen(self.formula(rows & ~others, rows ^ others), a, b))
+        if not found:
+            triples = [
+                t for t in combinations(matches, 3) if reduce(int.__or__, (m for _, m in t)) == self.full
+            ]
+            for triple in triples[:FORMS]:
+                for n in range(3):
+                    (a, rows), (b, two), (c, three) = triple[n], *triple[:n], *triple[n + 1 :]
+                    rest = two | three
+                    first = self.formula(rows & ~rest, self.full & ~(rows & rest))
+                    taken = sum(
+                        1 << row for row in range(self.full.bit_length())
+                        if rest >> row & 1 and not rows >> row & 1
+                    )
+                    second = self.formula(two & ~three, taken & (two ^ three))
+                    found.append(chosen(first, a, chosen(second, b, c)))
+        return min(found, key=lambda e: e.cost, default=None)
+
+
+def _if_shorter(condition: Expr, then: Expr, other: Expr) -> Expr:
+    """then if condition else other, as and, or, != where one of the branches allows."""
+    for branch, turned in ((then, False), (other, True)):
+        if branch.op == "const":
+            c = negated(condition) if turned else condition
+            rest = other if not turned else then
+            return joined("or", [c, rest]) if branch.value else joined("and", [negated(c), rest])
+    if negated(then) == other:
+        return different(condition, other)
+    return chosen(condition, then, other)
+
+
+def _from_sympy(form: Boolean, names: Mapping[Symbol, Expr]) -> Expr:
+    if form in (true, false):
+        return TRUE if form == true else FALSE
+    if isinstance(form, Symbol):
+        return names[form]
+    if isinstance(form, Not):
+        return negated(_from_sympy(form.args[0], names))
+    assert isinstance(form, And | Or)
+    parts = [_from_sympy(arg, names) for arg in sorted(form.args, key=str)]
+    return joined("and" if isinstance(form, And) else "or", parts)
