@@ -25,6 +25,7 @@ SHOWN = 56  # letters of outputs that fit into the line that yields them
 CHOICES = 6  # automata that programs are made for
 STEPS = 8  # of the word in the doctest
 BITS = 24  # of its inputs, together
+NEURONS_TRIED = 12  # as signals of their own
 
 
 class ExtractError(ValueError):
@@ -122,7 +123,7 @@ class Made:
 
 
 def _cost(program: Program) -> tuple:
-    return program.literals, program.lines, program.operators, "\n".join(program.code())
+    return program.literals, program.lines, program.effort, "\n".join(program.code())
 
 
 def _countings(automaton: Automaton) -> list[bool]:
@@ -141,6 +142,7 @@ class Design:
         self.inputs = identifiers(found.machine.inputs)
         self.outputs = identifiers(found.machine.outputs, self.inputs)
         self.columns = self._columns(counting)
+        self.searches: dict[tuple[tuple[Expr, int], ...], Search] = {}
 
     def made(self) -> tuple[Made, Automaton] | None:
         best = self._made({})
@@ -200,19 +202,30 @@ class Design:
         return terms
 
     def _candidates(self) -> dict[int, str]:
-        """Neurons that could be signals of their own: of two levels, told by state and input."""
+        """Neurons that could be signals of their own: of two levels, told by state and input.
+
+        The first few that are no simpler signal, nor one of the outputs.
+        """
         graph, found = self.found.graph, self.found
         own = levels(found, self.automaton)
-        nodes = [i for i in graph.where("output") if len(own[i]) == 2]
+        search = self._search([*self._given(), *self._stored(self.state)])
+        seen = {search.full, *search.tables[: len(search.terms)]}
+        for bit in self.automaton.output[self.state, self.symbol].T:
+            table = self._table(bit > 0)
+            seen |= {table, table ^ search.full}
+        nodes = []
+        for i in graph.where("output"):
+            table = self._neuron(i, own[i]) if len(own[i]) == 2 else 0
+            if table and table not in seen:
+                seen |= {table, table ^ search.full}
+                nodes.append(i)
         taken = [*self.inputs, *self.outputs, *(n for c in self.columns for n in c.names)]
+        nodes = nodes[:NEURONS_TRIED]
         names = identifiers([graph.nodes[i].name for i in nodes], taken)
-        return {
-            i: name
-            for i, name in zip(nodes, names, strict=True)
-            if self._neuron(i, own[i]) is not None
-        }
+        return dict(zip(nodes, names, strict=True))
 
     def _neuron(self, node: int, own: Sequence[Range]) -> int | None:
+        """The table of a neuron of two levels, if state and input tell which it is at."""
         found, automaton = self.found, self.automaton
         high = found.low[node] > own[0][1]
         place = np.full(automaton.successor.shape, -1)
@@ -225,7 +238,11 @@ class Design:
     # ---- formulas
 
     def _search(self, terms: Sequence[tuple[Expr, int]]) -> Search:
-        return Search(terms, self.rows, [n for n, (e, _) in enumerate(terms) if e.op == "signal"])
+        key = tuple(terms)
+        if key not in self.searches:
+            variables = [n for n, (e, _) in enumerate(terms) if e.op == "signal"]
+            self.searches[key] = Search(terms, self.rows, variables)
+        return self.searches[key]
 
     def _made(self, shared: Mapping[int, str]) -> Made | None:
         """The better of two programs: outputs before the states change, or after."""
@@ -253,7 +270,7 @@ class Design:
         programs = []
         ways = [(early, [*terms, *named]), (early, terms), *([(late, terms)] if told else [])]
         for outputs, uses in ways:
-            update = self._update(self._search(uses) if uses is not terms else search)
+            update = self._update(self._search(uses))
             if update is None:
                 continue
             programs.append(self._assembled(before, outputs, update, outputs is late, shared))
@@ -391,7 +408,7 @@ def _turned(made: Made) -> Made:
     """Booleans stand for the higher or the lower level, as gives fewer signs; starts at False."""
 
     def rank(m: Made) -> tuple:
-        return m.program.operators, sum(bool(v.initial) for v in m.program.variables if v.boolean)
+        return m.program.effort, sum(bool(v.initial) for v in m.program.variables if v.boolean)
 
     while True:
         tried = [

@@ -9,7 +9,7 @@ sympy (Quine and McCluskey's method).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import combinations
 
 import numpy as np
@@ -19,6 +19,7 @@ from sympy.logic.boolalg import And, Boolean, Not, Or
 
 TABLED = 20  # terms up to which formulas of three literals are tabled; beyond, of two
 PARTS = 400  # formulas that are tried as one half of a longer one
+PAIRS = 60  # of such halves that are compared, the shortest first
 BEAM = 6  # splits of a longer function that are followed
 DEPTH = 4  # of splits
 WIDEST = 8  # variables of a two-level form
@@ -40,22 +41,35 @@ class Expr:
     args: tuple["Expr", ...] = ()
     value: bool | int | str | tuple[int, ...] = False
 
-    @property
+    @cached_property
     def literals(self) -> int:
         """How often a signal occurs."""
         return (self.op == "signal") + sum(arg.literals for arg in self.args)
 
-    @property
-    def operators(self) -> int:
+    @cached_property
+    def effort(self) -> int:
+        """Operators, and one more for each formula that a reader has to keep in mind meanwhile."""
         own = {"signal": 0, "const": 0, "not": 1, "if": 2, "compare": 1, "+": 1, "lookup": 1}
-        return own.get(self.op, len(self.args) - 1) + sum(a.operators for a in self.args)
+        nested = 0
+        if self.op in ("==", "!="):
+            nested = sum(arg.op != "signal" for arg in self.args)
+        if self.op in ("and", "or", "not", "==", "!="):
+            nested += 2 * sum(arg.op == "if" for arg in self.args)
+        if self.op == "if":
+            nested = 2 * sum(arg.op == "if" for arg in self.args[:2])
+        inner = sum(arg.effort for arg in self.args)
+        return own.get(self.op, len(self.args) - 1) + nested + inner
 
-    @property
+    @cached_property
     def cost(self) -> tuple[int, int, str]:
         """What the shortest formula has least of."""
-        return self.literals, self.operators, str(self)
+        return self.literals, self.effort, str(self)
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         """The expression in Python."""
 
         def inner(arg: Expr, above: int) -> str:
@@ -150,7 +164,7 @@ def negated(e: Expr) -> Expr:
     """not e, with fewer signs where that can be.
 
     >>> str(negated(joined("or", [signal("a"), negated(signal("b"))])))
-    'not a and b'
+    'b and not a'
     """
     if e.op == "const":
         return Expr("const", (), not e.value)
@@ -163,7 +177,7 @@ def negated(e: Expr) -> Expr:
         return Expr("compare", e.args, f"{FLIPPED[operator]} {number}")
     outside = Expr("not", (e,))
     if e.op in ("and", "or"):
-        inside = Expr("or" if e.op == "and" else "and", tuple(negated(a) for a in e.args))
+        inside = joined("or" if e.op == "and" else "and", [negated(a) for a in e.args])
     elif e.op == "if":
         inside = Expr("if", (e.args[0], negated(e.args[1]), negated(e.args[2])))
     else:
@@ -172,21 +186,29 @@ def negated(e: Expr) -> Expr:
 
 
 def joined(op: str, args: Iterable[Expr]) -> Expr:
-    """and / or of expressions, flattened."""
+    """and / or of expressions: flattened, short ones first, and what is negated under one not.
+
+    >>> a, b, c = (signal(name) for name in "abc")
+    >>> str(joined("and", [negated(b), negated(a), c]))
+    'c and not (a or b)'
+    """
+    dual = "or" if op == "and" else "and"
+    absorbing, neutral = (FALSE, TRUE) if op == "and" else (TRUE, FALSE)
     flat: list[Expr] = []
     for arg in args:
         flat += arg.args if arg.op == op else [arg]
-    absorbing, neutral = (FALSE, TRUE) if op == "and" else (TRUE, FALSE)
-    flat = [arg for arg in dict.fromkeys(flat) if arg != neutral]
+    denied = [arg.args[0] for arg in flat if arg.op == "not"]
+    if len(denied) > 1:
+        flat = [arg for arg in flat if arg.op != "not"] + [Expr("not", (joined(dual, denied),))]
+    flat = sorted((arg for arg in dict.fromkeys(flat) if arg != neutral), key=_place)
     if absorbing in flat:
         return absorbing
-    if not flat:
-        return neutral
-    plain = Expr(op, tuple(flat)) if len(flat) > 1 else flat[0]
-    if len(flat) < 2 or not all(a.op == "not" for a in flat):
-        return plain
-    other = Expr("or" if op == "and" else "and", tuple(a.args[0] for a in flat))
-    return Expr("not", (other,))
+    return Expr(op, tuple(flat)) if len(flat) > 1 else (flat or [neutral])[0]
+
+
+def _place(e: Expr) -> tuple:
+    """Where it stands in a sum or product."""
+    return e.literals, e.op == "not", e.effort, str(e)
 
 
 def different(a: Expr, b: Expr) -> Expr:
@@ -235,6 +257,7 @@ class Search:
         self.recipes: list[tuple] = []
         self.exprs: dict[tuple[int, bool], Expr] = {}
         self.memo: dict[tuple[int, int, int], Expr] = {}
+        self.found: dict[tuple[int, int], int | None] = {}
         for expr, table in terms:
             self._add(table, 1, ("term", expr))
         one = list(range(len(self.tables)))
@@ -295,20 +318,40 @@ class Search:
             self.exprs[at, turned] = negated(made) if turned != own else made
         return self.exprs[at, turned]
 
+    def _find(self, table: int, care: int) -> np.ndarray:
+        """(tabled functions,) 1 where one agrees on the rows `care`, 2 where its complement does."""
+        if self.words == 1:
+            mask = np.uint64(care)
+            wrong = (self.matrix[:, 0] ^ np.uint64(table)) & mask
+            return (wrong == 0) + 2 * (wrong == mask).astype(np.int8)
+        masks = np.array(self._row(care), np.uint64)
+        wrongs = (self.matrix ^ np.array(self._row(table), np.uint64)) & masks
+        return ~wrongs.any(axis=1) + 2 * (wrongs == masks).all(axis=1).astype(np.int8)
+
+    def _size(self, table: int, care: int) -> int | None:
+        """Literals of the shortest tabled formula that agrees on the rows `care`."""
+        table &= care
+        if table in (0, care):
+            return 0
+        key = table, care
+        if key not in self.found:
+            match = self._find(table, care)
+            # Tabled functions stand in the order of their literals.
+            first = int((match > 0).argmax()) if match.size else 0
+            self.found[key] = self.sizes[first] if match.size and match[first] else None
+        return self.found[key]
+
     def _tabled(self, table: int, care: int) -> Expr | None:
         """The shortest tabled formula that agrees on the rows `care`."""
-        if not len(self.matrix):
+        table &= care
+        if table in (0, care):
+            return TRUE if table else FALSE
+        least = self._size(table, care)
+        if least is None:
             return None
-        mask = np.array(self._row(care), np.uint64)
-        wrong = (self.matrix ^ np.array(self._row(table), np.uint64)) & mask
-        straight = ~wrong.any(axis=1)
-        turned = (wrong == mask).all(axis=1)
-        found = np.flatnonzero(straight | turned)
-        if not found.size:
-            return None
-        least = min(self.sizes[i] for i in found)
-        best = [i for i in found.tolist() if self.sizes[i] == least][:64]
-        return min((self._expr(i, not straight[i]) for i in best), key=lambda e: e.cost)
+        match = self._find(table, care)
+        best = [i for i in np.flatnonzero(match).tolist() if self.sizes[i] == least][:64]
+        return min((self._expr(i, match[i] == 2) for i in best), key=lambda e: e.cost)
 
     def formula(self, table: int, care: int | None = None, depth: int = 0) -> Expr:
         """A shortest formula of the function on the rows `care`, or one that is hard to shorten."""
@@ -323,7 +366,7 @@ class Search:
             found = self._tabled(table, care)
             if found is None:
                 candidates = self._two_level(table, care) if depth == 0 else []
-                candidates += self._halves(table, care) if depth <= 1 else []
+                candidates += self._halves(table, care) if depth == 0 else []
                 candidates += self._split(table, care, depth)
                 found = min(candidates, key=lambda e: e.cost)
             self.memo[key] = found
@@ -365,43 +408,56 @@ class Search:
 
     def _guess(self, table: int, care: int) -> int:
         """Literals of a tabled formula, or as many as rows could ask for."""
-        table &= care
-        if table in (0, care):
-            return 0
-        found = self._tabled(table, care)
-        return found.literals if found else 4 + care.bit_count() // 4
+        found = self._size(table, care)
+        return 4 + care.bit_count() // 4 if found is None else found
 
     def _halves(self, table: int, care: int) -> list[Expr]:
         """Two tabled formulas joined by and, or, !=, or chosen between by a third."""
-        found: list[Expr] = []
-        best = 7  # a literal more than two formulas of three
-        for turned in (False, True):
-            wanted = care & ~table if turned else table
-            for at, own in enumerate(self.tables[:PARTS]):
-                for flip in (False, True):
-                    value = own ^ self.full if flip else own
-                    if wanted & ~value or not (care & ~value):
-                        continue
-                    rest = self._tabled(wanted, care & value)
-                    if rest is not None and self.sizes[at] + rest.literals < best:
-                        best = self.sizes[at] + rest.literals
-                        both = joined("and", [self._expr(at, flip), rest])
-                        found.append(negated(both) if turned else both)
-        for at, own in enumerate(self.tables[:PARTS]):
-            rest = self._tabled((table ^ own) & care, care)
-            if rest is not None and self.sizes[at] + rest.literals < best:
-                best = self.sizes[at] + rest.literals
-                found.append(different(self._expr(at, False), rest))
-            if not (care & own and care & ~own):
+        ways: list[tuple[int, str, int, bool]] = []
+        parts = [at for at, size in enumerate(self.sizes[:PARTS]) if size <= 2]
+        for at in parts:
+            own = self.tables[at]
+            for flip, value in ((False, own), (True, own ^ self.full)):
+                if not table & ~value and care & ~value:
+                    ways.append((self._guess(table, care & value), "and", at, flip))
+                if not care & ~table & value and care & value:
+                    ways.append((self._guess(table, care & ~value), "or", at, flip))
+            ways.append((self._guess(table ^ own, care), "!=", at, False))
+            if care & own and care & ~own:
+                size = self._guess(table, care & own) + self._guess(table, care & ~own)
+                ways.append((size, "if", at, False))
+        ranked = sorted((self.sizes[at] + size, op, at, flip) for size, op, at, flip in ways)
+        found = []
+        for size, op, at, flip in ranked[:PAIRS]:
+            own = self.tables[at] ^ (self.full if flip else 0)
+            rows = {"and": [own], "or": [~own], "!=": [-1], "if": [own, ~own]}[op]
+            what = table ^ own if op == "!=" else table
+            rest = [self._tabled(what, care & r) for r in rows]
+            if None in rest or size > ranked[0][0]:
                 continue
-            then = self._tabled(table, care & own)
-            other = self._tabled(table, care & ~own) if then is not None else None
-            if then is None or other is None:
-                continue
-            size = self.sizes[at] + then.literals + other.literals
-            if size < best:
-                best = size
-                found.append(_if_shorter(self._expr(at, False), then, other))
+            name, one, *two = self._expr(at, flip), *(e for e in rest if e is not None)
+            made = {"!=": different, "if": _if_shorter}.get(op)
+            found.append(made(name, one, *two) if made else joined(op, [name, one]))
+        return [*found, *self._chosen(table, care, parts)]
+
+    def _chosen(self, table: int, care: int, parts: Sequence[int]) -> list[Expr]:
+        """One tabled formula if a third holds, else another: the shortest."""
+        right = [
+            (self.sizes[at], at, flip, (~(self.tables[at] ^ table) & care) ^ (care if flip else 0))
+            for at in parts
+            for flip in (False, True)
+        ]
+        pairs = sorted(
+            (m + n, a, flip, b, turned, one & ~two, one ^ two)
+            for (m, a, flip, one), (n, b, turned, two) in combinations(right, 2)
+            if a != b and one | two == care
+        )[:PARTS]
+        ways = sorted((p[0] + self._guess(*p[-2:]), *p[1:]) for p in pairs)[:PAIRS]
+        found = []
+        for size, a, flip, b, turned, what, rows in ways:
+            condition = self._tabled(what, rows)
+            if condition is not None and size == ways[0][0]:
+                found.append(_if_shorter(condition, self._expr(a, flip), self._expr(b, turned)))
         return found
 
     def _two_level(self, table: int, care: int) -> list[Expr]:

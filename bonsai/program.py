@@ -84,9 +84,10 @@ class Program:
         return total + sum(e.literals for e in self.outputs if e not in named)
 
     @property
-    def operators(self) -> int:
-        return sum(e.operators for a in self.body for e in a.values) + sum(
-            e.operators for e in self.outputs
+    def effort(self) -> int:
+        """Of reading it; see `Expr.effort`."""
+        return sum(e.effort for a in self.body for e in a.values) + sum(
+            e.effort for e in self.outputs
         )
 
     @property
@@ -171,7 +172,7 @@ class Program:
         read |= {name for e in self.outputs for name in e.signals()}
         if read & set(self.inputs):
             bits = ", ".join(n if n in read else f"_{n}" for n in self.inputs)
-            lines.append(f"    for {bits}{',' if len(self.inputs) == 1 else ''} in inputs:")
+            lines.append(f"    for {bits if len(self.inputs) > 1 else f'({bits},)'} in inputs:")
         else:
             lines.append("    for _ in inputs:")
         comma = "," if len(self.outputs) == 1 else ""
