@@ -43,7 +43,9 @@ class Assignment:
     values: tuple[Expr, ...]
 
     def __str__(self) -> str:
-        return f"{', '.join(self.targets)} = {', '.join(map(str, self.values))}"
+        several = len(self.values) > 1
+        values = [f"({e})" if several and e.op == "if" else str(e) for e in self.values]
+        return f"{', '.join(self.targets)} = {', '.join(values)}"
 
 
 class ProgramError(ValueError):

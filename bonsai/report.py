@@ -19,7 +19,7 @@ from bonsai.network import Network
 from bonsai.result import Result
 
 PICTURES = ("machine", "graph", "dense", "curves", "clip", "quantize")
-STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "render")
+STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "extract", "render")
 COLUMNS = (
     "plant",
     "weights + biases (states)",
@@ -41,6 +41,7 @@ class Plant:
     result: the network and its proof; published: weights, biases, states and `holds` of the graph
     to compare with, each or all None; restarts, exact_restarts: of training; machine: its task;
     dense: non-zero weights and biases of the same restart before pruning;
+    program_lines: statements of the program, or None if there is none;
     seconds: what each stage took; pictures: SVG by name (PICTURES)
     """
 
@@ -52,6 +53,7 @@ class Plant:
     exact_restarts: int
     machine: Machine
     dense: tuple[int, int]
+    program_lines: int | None
     seconds: Mapping[str, float]
     pictures: Mapping[str, str]
 
@@ -64,6 +66,7 @@ def load_plant(folder: Path, name: str, task: str, published: Mapping[str, Any])
     masks = [runs.architecture.mask(kind) for kind in ("weight", "bias")]
     weights, biases = (int(np.count_nonzero(row[mask])) for mask in masks)
     train = _fields(folder / "train.json", "restarts", "exact_restarts")
+    program = _fields(folder / "logic.json", "program")["program"]
     seconds = {
         stage: float(_fields(folder / "seconds" / f"{stage}.json", "seconds")["seconds"])
         for stage in STAGES
@@ -77,6 +80,7 @@ def load_plant(folder: Path, name: str, task: str, published: Mapping[str, Any])
         exact_restarts=train["exact_restarts"],
         machine=Machine.load(folder / "machine.parquet"),
         dense=(weights, biases),
+        program_lines=program and program["lines"],
         seconds=seconds,
         pictures={picture: _text(folder / f"{picture}.svg") for picture in PICTURES},
     )
@@ -97,7 +101,7 @@ def garden(plants: Sequence[Plant]) -> dict[str, Any]:
                 "restarts": plant.restarts,
                 "exact_restarts": plant.exact_restarts,
                 "proven_restarts": plant.result.proven_restarts,
-                "program_lines": None,
+                "program_lines": plant.program_lines,
                 "train_seconds": plant.seconds["train"],
                 "total_seconds": _total(plant),
                 "published": dict(plant.published),

@@ -20,7 +20,7 @@ from conftest import ROOT
 
 TINY = "garden=tiny"
 PLANTS = ("delay1", "delay2")
-STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "render")
+STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "extract", "render")
 TIMED = ("report/index.html", "report/report.md", "report/garden.json")  # they tell the seconds
 
 

@@ -95,6 +95,7 @@ def make_plant(folder: Path, name: str = "delay1", restarts: int = 6, **proof) -
     for stage in STAGES:
         save_json(folder / "seconds" / f"{stage}.json", {"seconds": 0.25})
     save_json(folder / "seconds/train.json", {"seconds": 12.5})
+    save_json(folder / "logic.json", {"program": {"lines": 7} if "proven" not in proof else None})
     save_json(folder / "proof.json", {**PROOF, "plant": name, **proof})
     render(SimpleNamespace(name=name, **PARAMETERS), folder)
     return folder
@@ -142,9 +143,9 @@ def test_garden_comes_from_the_artifacts(plants):
         assert first[name] == PROOF[name]
     assert first["grid"] == PROOF["grid"]
     assert (first["restarts"], first["exact_restarts"], first["proven_restarts"]) == (6, 5, 2)
-    assert (first["train_seconds"], first["total_seconds"]) == (12.5, 14.25)
+    assert (first["train_seconds"], first["total_seconds"]) == (12.5, 14.5)
     assert first["published"] == PUBLISHED
-    assert first["program_lines"] is None
+    assert (first["program_lines"], second["program_lines"]) == (7, None)
     assert second["counterexample"] == WRONG["counterexample"]
     json.dumps(first)
 
@@ -154,7 +155,7 @@ def test_markdown_has_one_row_a_plant(plants):
     assert "1 of 2 proven" in lines[2]
     first, second = lines[6:]
     assert "31 + 17 (1) | 61 + 62 (9) | for ever, proven | for ever | 3 points | 0.75" in first
-    assert "| 6 / 5 / 2 | 12.5 / 14.2 |" in first
+    assert "| 6 / 5 / 2 | 12.5 / 14.5 |" in first
     assert "no: wrong at step 2 | — | none | — |" in second
     assert "<script>" not in second
     assert len(re.findall(r"(?<!\\)\|", first)) == len(re.findall(r"(?<!\\)\|", second))
@@ -163,7 +164,7 @@ def test_markdown_has_one_row_a_plant(plants):
 def test_page_shows_every_plant(plants):
     text = page(plants)
     assert text.count("<section") == 2
-    for shown in ("31 + 17 (1)", "61 + 62 (9)", "12.5 / 14.2", "6 / 5 / 2", "in one of 3 states"):
+    for shown in ("31 + 17 (1)", "61 + 62 (9)", "12.5 / 14.5", "6 / 5 / 2", "in one of 3 states"):
         assert shown in text, shown
     assert "x = 011, and on no shorter one" in html.unescape(text)
     assert text.count('class="badge good"') == text.count('class="badge bad"') == 1
