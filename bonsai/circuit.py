@@ -60,8 +60,9 @@ def verilog(program: Program, task: Machine) -> str:
 def _bench(name: str, inputs: Sequence[str], outputs: Sequence[str], task: Machine) -> list[str]:
     symbols, _ = task.sample(np.random.default_rng(1), 1, STEPS)
     _, y = task.run(symbols[0].tolist())
+    x = task.symbols[symbols[0]]
     columns = {
-        **{f"given_{n}": bit > 0 for n, bit in zip(inputs, task.symbols[symbols[0]].T, strict=True)},
+        **{f"given_{n}": bit > 0 for n, bit in zip(inputs, x.T, strict=True)},
         **{f"wanted_{n}": bit > 0 for n, bit in zip(outputs, y.T, strict=True)},
         **{f"cared_{n}": bit != 0 for n, bit in zip(outputs, y.T, strict=True)},
     }

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bonsai.graph import NEURONS
 from bonsai.levels import Automaton, Range, Reach, levels
 from bonsai.logic import Expr, Search, negated, signal
 from bonsai.program import Assignment, Program, Variable, identifiers
@@ -90,8 +89,9 @@ class Design:
             (name,) = identifiers([graph.nodes[nodes[column]].name], taken)
             if count > 2 and counting:
                 first = int(level[0, column])
-                up = np.arange(count) - first if first < count - 1 else count - 1 - np.arange(count)
-                made.append(Column(column, (name,), up[:, None], False))
+                rung = np.arange(count)  # 0 at the start, and upwards from there if that may be
+                rung = rung - first if first < count - 1 else count - 1 - rung
+                made.append(Column(column, (name,), rung[:, None], False))
             else:
                 names = [name] if count == 2 else [f"{name}_{n}" for n in range(count - 1)]
                 above = np.arange(count)[:, None] > np.arange(count - 1)
@@ -136,7 +136,7 @@ class Design:
             seen |= {table, table ^ search.full}
         nodes = []
         for i in graph.where("output"):
-            table = self._neuron(i, own[i]) if len(own[i]) == 2 else 0
+            table = (self._neuron(i, own[i]) if len(own[i]) == 2 else None) or 0
             if table and table not in seen:
                 seen |= {table, table ^ search.full}
                 nodes.append(i)
@@ -171,15 +171,15 @@ class Design:
         terms = [*self._given(), *self._stored(self.state)]
         before: list[Assignment] = []
         for node, name in shared.items():
-            table = self._neuron(node, own[node])
-            assert table is not None
+            table = self._neuron(node, own[node]) or 0
             before.append(Assignment((name,), (self._search(terms).formula(table),)))
             terms.append((signal(name), table))
         y = self.automaton.output[self.state, self.symbol]
         wanted = [(self._table(bit > 0), self._table(bit != 0)) for bit in y.T]
         search = self._search(terms)
         early = [search.formula(*each) for each in wanted]
-        late_terms = [*self._given(), *self._stored(self.after), *terms[len(terms) - len(shared) :]]
+        own_terms = terms[len(terms) - len(shared) :]
+        late_terms = [*self._given(), *self._stored(self.after), *own_terms]
         late_search = self._search(late_terms)
         told = all(late_search.determined(*each) for each in wanted)
         late = [late_search.formula(*each) for each in wanted] if told else []

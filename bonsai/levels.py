@@ -9,6 +9,7 @@ to the same levels. What is left then is a finite automaton whose states are lev
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -86,8 +87,7 @@ def divided(parts: Sequence[Range], cuts: Sequence[float]) -> list[Range]:
 def gaps(parts: Sequence[Range]) -> list[tuple[float, float]]:
     """(width as a share of the spread, middle) of the gaps between disjoint ranges."""
     spread = parts[-1][1] - parts[0][0]
-    pairs = zip(parts, parts[1:], strict=False)
-    return [((b[0] - a[1]) / spread, (a[1] + b[0]) / 2) for a, b in pairs]
+    return [((b[0] - a[1]) / spread, (a[1] + b[0]) / 2) for a, b in pairwise(parts)]
 
 
 def apparent(parts: Sequence[Range]) -> list[float]:
@@ -206,7 +206,7 @@ def levels(found: Reach, chosen: Automaton | None) -> list[list[Range]]:
     cut: dict[int, list[float]] = {}
     for column, number in chosen.cuts if chosen else ():
         cut.setdefault(column, []).append(number)
-    fed = {}
+    fed: dict[int, list[float]] = {}
     for r, s in graph.feedback:
         if at[s] in cut:
             fed.setdefault(r, cut[at[s]])

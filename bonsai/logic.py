@@ -9,7 +9,7 @@ sympy (Quine and McCluskey's method).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -312,14 +312,12 @@ class Search:
                 made = parts[0]
             else:
                 args = [self._expr(i, flip) for i, flip in parts]
-                made = {"!=": different, "if": chosen}.get(
-                    op, lambda *args: joined(op, args)
-                )(*args)
+                made = chosen(*args) if op == "if" else _made(op, *args)
             self.exprs[at, turned] = negated(made) if turned != own else made
         return self.exprs[at, turned]
 
     def _find(self, table: int, care: int) -> np.ndarray:
-        """(tabled functions,) 1 where one agrees on the rows `care`, 2 where its complement does."""
+        """(tabled functions,) 1 where one agrees on the rows `care`, 2 where its inverse does."""
         if self.words == 1:
             mask = np.uint64(care)
             wrong = (self.matrix[:, 0] ^ np.uint64(table)) & mask
@@ -354,7 +352,10 @@ class Search:
         return min((self._expr(i, match[i] == 2) for i in best), key=lambda e: e.cost)
 
     def formula(self, table: int, care: int | None = None, depth: int = 0) -> Expr:
-        """A shortest formula of the function on the rows `care`, or one that is hard to shorten."""
+        """The shortest formula found of the function on the rows `care`.
+
+        The shortest there is, if that has three literals (two, beyond TABLED terms).
+        """
         care = self.full if care is None else care
         table &= care
         if table == 0:
@@ -380,30 +381,29 @@ class Search:
         return all(table & group in (0, group) for group in groups)
 
     def _split(self, table: int, care: int, depth: int) -> list[Expr]:
-        """One term, and formulas of what is left where it holds and where it does not."""
-        made: list[tuple[int, Expr | None, tuple]] = []
-        for at in range(len(self.terms)):
-            term, own = self.terms[at]
-            for name, value in ((term, own), (negated(term), ~own & self.full)):
-                rest = [("and", table, care & value)] if not table & ~value else []
-                rest += [("or", table, care & ~value)] if not value & care & ~table else []
-                made += [(self._guess(*r[1:]), name, r) for r in rest]
-            made.append((self._guess(table ^ (own & care), care), term, ("!=", table ^ own, care)))
+        """One term, and formulas of what is left where it holds and where it does not.
+
+        So long as `depth` allows, the most promising terms; then only one.
+        """
+        made: list[tuple[int, str, int, bool]] = []  # literals expected, how, term, negated
+        for at, (_, own) in enumerate(self.terms):
             if care & own and care & ~own:
-                guess = self._guess(table, care & own) + self._guess(table, care & ~own)
-                made.append((guess, term, ("if", table, own)))
-        if depth >= DEPTH:
-            made = [m for m in made if m[2][0] == "if"]
+                size = self._guess(table, care & own) + self._guess(table, care & ~own)
+                made.append((size, "if", at, False))
+            if depth == DEPTH:
+                continue
+            made.append((self._guess(table ^ own, care), "!=", at, False))
+            for flip, value in ((False, own), (True, own ^ self.full)):
+                if not table & ~value:
+                    made.append((self._guess(table, care & value), "and", at, flip))
+                if not care & ~table & value:
+                    made.append((self._guess(table, care & ~value), "or", at, flip))
         found = []
-        for _, name, (op, what, rows) in sorted(made, key=lambda m: m[0])[: BEAM if depth < DEPTH else 1]:
-            assert name is not None
-            if op == "if":
-                then = self.formula(what, care & rows, depth + 1)
-                other = self.formula(what, care & ~rows, depth + 1)
-                found.append(_if_shorter(name, then, other))
-            else:
-                rest = self.formula(what, rows, depth + 1)
-                found.append(different(name, rest) if op == "!=" else joined(op, [name, rest]))
+        for _, op, at, flip in sorted(made)[: BEAM if depth < DEPTH else 1]:
+            name = negated(self.terms[at][0]) if flip else self.terms[at][0]
+            what, rows = _left(op, table, care, self.terms[at][1] ^ (self.full if flip else 0))
+            rest = [self.formula(what, part, min(depth + 1, DEPTH)) for part in rows]
+            found.append(_made(op, name, *rest))
         return found
 
     def _guess(self, table: int, care: int) -> int:
@@ -430,14 +430,10 @@ class Search:
         found = []
         for size, op, at, flip in ranked[:PAIRS]:
             own = self.tables[at] ^ (self.full if flip else 0)
-            rows = {"and": [own], "or": [~own], "!=": [-1], "if": [own, ~own]}[op]
-            what = table ^ own if op == "!=" else table
-            rest = [self._tabled(what, care & r) for r in rows]
-            if None in rest or size > ranked[0][0]:
-                continue
-            name, one, *two = self._expr(at, flip), *(e for e in rest if e is not None)
-            made = {"!=": different, "if": _if_shorter}.get(op)
-            found.append(made(name, one, *two) if made else joined(op, [name, one]))
+            what, rows = _left(op, table, care, own)
+            rest = [e for part in rows if (e := self._tabled(what, part)) is not None]
+            if len(rest) == len(rows) and size == ranked[0][0]:
+                found.append(_made(op, self._expr(at, flip), *rest))
         return [*found, *self._chosen(table, care, parts)]
 
     def _chosen(self, table: int, care: int, parts: Sequence[int]) -> list[Expr]:
@@ -461,19 +457,17 @@ class Search:
         return found
 
     def _two_level(self, table: int, care: int) -> list[Expr]:
-        """A sum of products and a product of sums over the variables, unless those are too many."""
+        """A sum of products and a product of sums, unless the variables are too many."""
         number = self._needed(table, care)
         if number is None:
             return []
         names = {Symbol(f"v{n}"): self.terms[n][0] for n in number}
-        ones, zeros = set(), set()
+        ones, zeros = set[tuple[int, ...]](), set[tuple[int, ...]]()
         for row in range(care.bit_length()):
             if care >> row & 1:
                 point = tuple(self.terms[n][1] >> row & 1 for n in number)
                 (ones if table >> row & 1 else zeros).add(point)
-        every = {
-            tuple(n >> i & 1 for i in range(len(number))) for n in range(1 << len(number))
-        }
+        every = {tuple(n >> i & 1 for i in range(len(number))) for n in range(1 << len(number))}
         free = [list(p) for p in sorted(every - ones - zeros)]
         minterms = [list(p) for p in sorted(ones)]
         forms = [form(list(names), minterms, free) for form in (SOPform, POSform)]
@@ -500,9 +494,7 @@ class Search:
                 numbers = fewer
         return numbers if len(numbers) <= WIDEST else None
 
-    def choice(
-        self, values: np.ndarray, forms: Sequence[tuple[Expr, np.ndarray]]
-    ) -> Expr | None:
+    def choice(self, values: np.ndarray, forms: Sequence[tuple[Expr, np.ndarray]]) -> Expr | None:
         """An integer function (rows,) as one of `forms`, or two or three with conditions."""
         matches = [
             (expr, sum(1 << n for n in np.flatnonzero(own == values).tolist()))
@@ -516,21 +508,30 @@ class Search:
         for (a, rows), (b, others) in pairs[:FORMS]:
             found.append(chosen(self.formula(rows & ~others, rows ^ others), a, b))
         if not found:
-            triples = [
-                t for t in combinations(matches, 3) if reduce(int.__or__, (m for _, m in t)) == self.full
-            ]
+            every = list(combinations(matches, 3))
+            triples = [t for t in every if t[0][1] | t[1][1] | t[2][1] == self.full]
             for triple in triples[:FORMS]:
                 for n in range(3):
                     (a, rows), (b, two), (c, three) = triple[n], *triple[:n], *triple[n + 1 :]
                     rest = two | three
                     first = self.formula(rows & ~rest, self.full & ~(rows & rest))
-                    taken = sum(
-                        1 << row for row in range(self.full.bit_length())
-                        if rest >> row & 1 and not rows >> row & 1
-                    )
-                    second = self.formula(two & ~three, taken & (two ^ three))
+                    second = self.formula(two & ~three, rest & ~rows & (two ^ three))
                     found.append(chosen(first, a, chosen(second, b, c)))
         return min(found, key=lambda e: e.cost, default=None)
+
+
+def _left(op: str, table: int, care: int, own: int) -> tuple[int, list[int]]:
+    """What is to be found beside a formula of table `own`: a table, and the rows of each part."""
+    if op == "!=":
+        return table ^ own, [care]
+    return table, {"and": [care & own], "or": [care & ~own], "if": [care & own, care & ~own]}[op]
+
+
+def _made(op: str, first: Expr, *rest: Expr) -> Expr:
+    """`first` joined with what was left beside it."""
+    if op == "if":
+        return _if_shorter(first, *rest)
+    return different(first, *rest) if op == "!=" else joined(op, [first, *rest])
 
 
 def _if_shorter(condition: Expr, then: Expr, other: Expr) -> Expr:

@@ -217,7 +217,8 @@ def prove_equal(program: Program, task: Machine) -> Machine:
                     at, earlier = back
                     word.append(earlier)
                 bits = [[int(b > 0) for b in task.symbols[n]] for n in word[::-1]]
-                raise ProgramError(f"after {bits} it yields {given.tolist()}, not {wanted.tolist()}")
+                said = f"yields {given.tolist()}, not {wanted.tolist()}"
+                raise ProgramError(f"after {bits} it {said}")
             after = int(found.next[p, a]), int(task.next[q, symbol])
             if after not in parent:
                 parent[after] = pair, symbol
@@ -240,13 +241,14 @@ def identifiers(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     return found
 
 
-VERILOG = frozenset(
+RESERVED = (
     "always and assign begin buf case clk cover default disable edge else end event expect for "
     "force fork function generate if initial inout input integer join local logic module nand "
     "negedge nor not or output parameter posedge property pull0 pull1 real reg release repeat "
     "reset sequence signed specify strong0 strong1 supply0 supply1 table task time tri unique "
-    "unsigned vectored wait weak0 weak1 while wire within wor xnor xor program".split()
+    "unsigned vectored wait weak0 weak1 while wire within wor xnor xor"
 )
+VERILOG = frozenset(RESERVED.split())
 
 
 def _assigned(assignment: Assignment, env: Mapping[str, Value]) -> dict[str, Value]:

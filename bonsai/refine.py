@@ -75,7 +75,8 @@ def _grown(
         if not changed:
             break
         grid = GRID * 2.0 ** (n // 32)
-        rows = [(k, int(a)) for k in sorted(changed) for a in np.flatnonzero(machine.legal[keys[k][0]])]
+        legal = {k: np.flatnonzero(machine.legal[keys[k][0]]).tolist() for k in sorted(changed)}
+        rows = [(k, a) for k in legal for a in legal[k]]
         k, a = (np.array(part) for part in zip(*rows, strict=True))
         box = np.array([low[i] for i in k]), np.array([high[i] for i in k])
         lows, highs, _, _ = intervals.step(*box, machine.symbols[a])
@@ -96,7 +97,8 @@ def _grown(
                 high.append(np.full_like(initial, -np.inf))
             to = index[key]
             if (lows[row] < low[to]).any() or (highs[row] > high[to]).any():
-                low[to], high[to] = np.minimum(low[to], lows[row]), np.maximum(high[to], highs[row])
+                low[to] = np.minimum(low[to], lows[row])
+                high[to] = np.maximum(high[to], highs[row])
                 changed.add(to)
         if not np.abs(np.concatenate([low, high])).max() < LARGEST:
             return None

@@ -173,9 +173,7 @@ def _straightened(graph: Graph, values: np.ndarray) -> Named:
                     for s, w in graph.incoming[i]:
                         key = s, e.target
                         weights[key] = weights.get(key, 0.0) + e.weight * factor * w
-            changed = replace(
-                graph, nodes=_with_bias(graph, bias), edges=_edges(weights)
-            )
+            changed = replace(graph, nodes=_with_bias(graph, bias), edges=_edges(weights))
             yield ("straight", node.name, factor, shift), changed
 
 

@@ -1,4 +1,7 @@
-"""Derive a program, an automaton and a circuit from the proven graph: python -m stages.extract PLANT"""
+"""Derive a program, an automaton and a circuit from the proven graph.
+
+Run as `python -m stages.extract PLANT`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -22,16 +25,15 @@ def stage(parameters: Any, folder: Path) -> None:
     if published.lines is not None and published.literals is not None:
         by_hand = {"lines": published.lines, "literals": published.literals}
     try:
-        found = extract(
-            Graph.load(folder), machine, Certificate.load(folder / "certificate.npz")
-        )
+        found = extract(Graph.load(folder), machine, Certificate.load(folder / "certificate.npz"))
     except ExtractError as e:
         reason = " ".join(str(e).split())
-        save_text(folder / "program.py", f'"""{parameters.name}: no program, for {reason}."""\n')
-        save_text(folder / "circuit.v", f"// {parameters.name}: no circuit, for {reason}.\n")
-        save_text(folder / "automaton.kiss2", f"# {parameters.name}: no automaton, for {reason}.\n")
-        picture = note_dot(f"{parameters.name}: no automaton", reason)
-        logic = {"program": None, "reason": reason, "signals": [], "states": []}
+        said = f"{parameters.name}: nothing is derived, for {reason}."
+        save_text(folder / "program.py", f'"""{said}"""\n')
+        save_text(folder / "circuit.v", f"// {said}\n")
+        save_text(folder / "automaton.kiss2", f"# {said}\n")
+        picture = note_dot(f"{parameters.name}: nothing is derived", reason)
+        logic: dict[str, Any] = {"program": None, "reason": reason, "signals": [], "states": []}
     else:
         count = result.certificate_states
         text = found.program.text(
