@@ -151,8 +151,8 @@ def test_three_levels_become_a_lookup() -> None:
     cycle = build("", {"s": (-1, "r")}, {"r": (-1, {"s": -3})}, {"y": (-0.5, {"s": 1})}, factor=1)
     e = derived(cycle, TASKS["loop3"]())
     assert [line.strip() for line in e.program.code()[2:]] == [
-        "yield (s == 2,)",
         "s = (1, 2, 0)[s]",
+        "yield (s == 0,)",
     ]
     assert not tells_apart(e.program.text("loop3", [], []), e.task)
     assert e.values[0] == [0, 1, 2]
