@@ -17,6 +17,7 @@ from bonsai.program import Assignment, Program, Variable, identifiers
 
 SHOWN = 56  # letters of outputs that fit into the line that yields them
 NEURONS_TRIED = 12  # as signals of their own
+MANY = 96  # rows, beyond which none are
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,7 @@ class Design:
                 seen |= {table, table ^ search.full}
                 nodes.append(i)
         taken = [*self.inputs, *self.outputs, *(n for c in self.columns for n in c.names)]
-        nodes = nodes[:NEURONS_TRIED]
+        nodes = nodes[: NEURONS_TRIED if self.rows <= MANY else 0]
         names = identifiers([graph.nodes[i].name for i in nodes], taken)
         return dict(zip(nodes, names, strict=True))
 

@@ -20,9 +20,9 @@ from sympy.logic.boolalg import And, Boolean, Not, Or
 TABLED = 20  # terms up to which formulas of three literals are tabled; beyond, of two
 PARTS = 400  # formulas that are tried as one half of a longer one
 PAIRS = 60  # of such halves that are compared, the shortest first
-BEAM = 6  # splits of a longer function that are followed
-DEPTH = 4  # of splits
-WIDEST = 8  # variables of a two-level form
+BEAM = (6, 3, 2, 1)  # splits of a longer function that are followed, by depth
+DEPTH = len(BEAM)
+WIDEST = 6  # variables of a two-level form
 FORMS = 40  # conditions tried between integer expressions
 
 FLIPPED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -381,29 +381,34 @@ class Search:
         return all(table & group in (0, group) for group in groups)
 
     def _split(self, table: int, care: int, depth: int) -> list[Expr]:
-        """One term, and formulas of what is left where it holds and where it does not.
+        """A short formula, and formulas of what is left where it holds and where it does not.
 
-        So long as `depth` allows, the most promising terms; then only one.
+        The most promising ones, fewer at each depth; at last only one.
         """
-        made: list[tuple[int, str, int, bool]] = []  # literals expected, how, term, negated
-        for at, (_, own) in enumerate(self.terms):
-            if care & own and care & ~own:
-                size = self._guess(table, care & own) + self._guess(table, care & ~own)
-                made.append((size, "if", at, False))
+        made: list[tuple[int, str, int, bool]] = []  # literals expected, how, formula, negated
+        for at, own in enumerate(self.tables):
+            size = self.sizes[at]
+            if size > (1 if depth else 2):
+                break  # they stand in the order of their literals
+            if not (care & own and care & ~own):
+                continue
+            parts = self._guess(table, care & own) + self._guess(table, care & ~own)
+            made.append((size + parts, "if", at, False))
             if depth == DEPTH:
                 continue
-            made.append((self._guess(table ^ own, care), "!=", at, False))
+            if not depth or self._size(table ^ own, care) is not None:
+                made.append((size + self._guess(table ^ own, care), "!=", at, False))
             for flip, value in ((False, own), (True, own ^ self.full)):
                 if not table & ~value:
-                    made.append((self._guess(table, care & value), "and", at, flip))
+                    made.append((size + self._guess(table, care & value), "and", at, flip))
                 if not care & ~table & value:
-                    made.append((self._guess(table, care & ~value), "or", at, flip))
+                    made.append((size + self._guess(table, care & ~value), "or", at, flip))
         found = []
-        for _, op, at, flip in sorted(made)[: BEAM if depth < DEPTH else 1]:
-            name = negated(self.terms[at][0]) if flip else self.terms[at][0]
-            what, rows = _left(op, table, care, self.terms[at][1] ^ (self.full if flip else 0))
+        for _, op, at, flip in sorted(made)[: BEAM[depth] if depth < DEPTH else 1]:
+            own = self.tables[at] ^ (self.full if flip else 0)
+            what, rows = _left(op, table, care, own)
             rest = [self.formula(what, part, min(depth + 1, DEPTH)) for part in rows]
-            found.append(_made(op, name, *rest))
+            found.append(_made(op, self._expr(at, flip), *rest))
         return found
 
     def _guess(self, table: int, care: int) -> int:

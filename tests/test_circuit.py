@@ -76,9 +76,7 @@ def miter(program: Program, circuit: str, task: Machine) -> str:
     """`trigger` rises if an output is wrong after legal inputs, or if a pair of states is met that
     the program's own proof has not met: that makes it inductive.
     """
-    pairs = program.machine(task)  # its states are named by what they are
     related = pairs_of(program, task)
-    assert len(related) == len(pairs.states)
     inputs = ", ".join(
         f".{n}(x[{len(task.inputs) - 1 - i}])" for i, n in enumerate(program.inputs)
     )
@@ -125,7 +123,10 @@ def pairs_of(program: Program, task: Machine) -> list[tuple[int, list[tuple[str,
         for a in np.flatnonzero(task.legal[q]):
             after, _ = program.step(state, tuple(bool(b > 0) for b in task.symbols[a]))
             pair = int(task.next[q, a]), after
-            if pair not in found:
+            inside = all(
+                v.low <= n <= v.high for v, n in zip(program.variables, after, strict=True)
+            )
+            if inside and pair not in found:
                 found.append(pair)
     names = [v.name for v in program.variables]
     return [(q, [(n, int(v)) for n, v in zip(names, s, strict=True)]) for q, s in found]
