@@ -44,7 +44,12 @@ class Made:
 
 
 def cost(program: Program) -> tuple:
-    return program.literals, program.lines, program.effort, "\n".join(program.code())
+    return (
+        program.literals + program.effort,
+        program.lines,
+        program.literals,
+        "\n".join(program.code()),
+    )
 
 
 def countings(automaton: Automaton) -> list[bool]:
@@ -259,7 +264,7 @@ class Design:
             name = stack.pop()
             if name not in live:
                 live.add(name)
-                stack += formulas[name].signals() if name in formulas else []
+                stack += formulas[name].signals if name in formulas else []
         columns = tuple(c for c in self.columns if set(c.names) & live)
         variables = []
         for c in columns:
@@ -269,7 +274,7 @@ class Design:
                 variables.append(Variable(name, value, low, high))
         names = tuple(v.name for v in variables)
         changed = Assignment(names, tuple(update[n] for n in names)) if names else None
-        used = {n for e in update.values() for n in e.signals()} & set(self.outputs)
+        used = {n for e in update.values() for n in e.signals} & set(self.outputs)
         short = sum(len(str(e)) for e in outputs) <= SHOWN and not used
         own = [
             Assignment((n,), (e,)) for n, e in zip(self.outputs, outputs, strict=True) if not short

@@ -48,7 +48,11 @@ class Expr:
 
     @cached_property
     def effort(self) -> int:
-        """Operators, and one more for each formula that a reader has to keep in mind meanwhile."""
+        """Operators, and what a reader has to keep in mind meanwhile.
+
+        That is one for a formula that is compared, two for a choice inside of another formula,
+        and two for a signal that parts joined by an operator both read.
+        """
         own = {"signal": 0, "const": 0, "not": 1, "if": 2, "compare": 1, "+": 1, "lookup": 1}
         nested = 0
         if self.op in ("==", "!="):
@@ -57,13 +61,16 @@ class Expr:
             nested += 2 * sum(arg.op == "if" for arg in self.args)
         if self.op == "if":
             nested = 2 * sum(arg.op == "if" for arg in self.args[:2])
+        read = [arg.signals for arg in self.args]
+        pairs = combinations(read, 2) if self.op != "if" else ((read[0], r) for r in read[1:])
+        nested += 2 * sum(len(a & b) for a, b in pairs)
         inner = sum(arg.effort for arg in self.args)
         return own.get(self.op, len(self.args) - 1) + nested + inner
 
     @cached_property
     def cost(self) -> tuple[int, int, str]:
-        """What the shortest formula has least of."""
-        return self.literals, self.effort, str(self)
+        """What the best formula has least of: literals and effort together, then literals."""
+        return self.literals + self.effort, self.literals, str(self)
 
     def __str__(self) -> str:
         return self._text
@@ -131,9 +138,10 @@ class Expr:
             "<=": values[0] <= int(number),
         }[operator]
 
-    def signals(self) -> set[str]:
-        own = {str(self.value)} if self.op == "signal" else set()
-        return own.union(*(arg.signals() for arg in self.args))
+    @cached_property
+    def signals(self) -> frozenset[str]:
+        own = frozenset({str(self.value)} if self.op == "signal" else ())
+        return own.union(*(arg.signals for arg in self.args))
 
     def with_signals(self, replaced: Mapping[str, "Expr"]) -> "Expr":
         """The expression with other expressions in place of some signals."""
@@ -352,9 +360,9 @@ class Search:
         return min((self._expr(i, match[i] == 2) for i in best), key=lambda e: e.cost)
 
     def formula(self, table: int, care: int | None = None, depth: int = 0) -> Expr:
-        """The shortest formula found of the function on the rows `care`.
+        """The best formula found of the function on the rows `care`.
 
-        The shortest there is, if that has three literals (two, beyond TABLED terms).
+        Of the fewest literals there are, if that is three (two, beyond TABLED terms).
         """
         care = self.full if care is None else care
         table &= care
@@ -388,7 +396,7 @@ class Search:
         made: list[tuple[int, str, int, bool]] = []  # literals expected, how, formula, negated
         for at, own in enumerate(self.tables):
             size = self.sizes[at]
-            if size > (1 if depth else 2):
+            if size > (2 if depth < 2 else 1):
                 break  # they stand in the order of their literals
             if not (care & own and care & ~own):
                 continue

@@ -170,8 +170,8 @@ class Program:
             counted = [v for v in self.variables if not v.boolean]
             notes = ", ".join(f"{v.name} is {v.low} to {v.high}" for v in counted)
             lines.append(f"    {names} = {values}" + (f"  # {notes}" if notes else ""))
-        read = {name for a in self.body for e in a.values for name in e.signals()}
-        read |= {name for e in self.outputs for name in e.signals()}
+        read = {name for a in self.body for e in a.values for name in e.signals}
+        read |= {name for e in self.outputs for name in e.signals}
         if read & set(self.inputs):
             bits = ", ".join(n if n in read else f"_{n}" for n in self.inputs)
             lines.append(f"    for {bits if len(self.inputs) > 1 else f'({bits},)'} in inputs:")
