@@ -323,8 +323,7 @@ def machine_dot(machine: Machine, direction: str = "LR") -> str:
     q_count = len(machine.states)
     if q_count > LARGEST_MACHINE[0] or len(arrows) > LARGEST_MACHINE[1]:
         note = f"{q_count} states and {len(arrows)} arrows between them: too many to draw"
-        picture.node("note", dot_text(note, "The table is in machine.kiss2"), shape="plaintext")
-        return picture.source
+        return note_dot(note, "The table is in machine.kiss2")
 
     order = f"{' '.join(machine.inputs)} / {' '.join(machine.outputs)}".strip()
     picture.attr(label=dot_text(order), fontsize="11")
@@ -346,6 +345,13 @@ def machine_dot(machine: Machine, direction: str = "LR") -> str:
             lines = [*lines[: LINES - 1], f"… {len(lines) - LINES + 1} more"]
         label = dot_text(*(f" {line} " for line in lines))
         picture.edge(f"q{q}", f"q{after}", id=f"t{q}-{after}", label=label, arrowsize="0.7")
+    return picture.source
+
+
+def note_dot(*lines: str) -> str:
+    """DOT of a picture that only says why there is none."""
+    picture = _digraph()
+    picture.node("note", dot_text(*lines), shape="plaintext")
     return picture.source
 
 

@@ -18,14 +18,6 @@ def load_logic(path: Path) -> dict[str, Any]:
 
     Raises ArtifactError naming the field that is missing.
     """
-    if not path.exists():
-        return {
-            "program": None,
-            "reason": "None yet.",
-            "signals": [],
-            "states": [],
-            "by_hand": None,
-        }
     found = load_json(path)
     for name in ("program", "reason", "signals", "states", "by_hand"):
         if not isinstance(found, dict) or name not in found:

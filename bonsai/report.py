@@ -22,8 +22,18 @@ from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.result import Result
 
-PICTURES = ("machine", "graph", "dense", "weights", "loss", "curves", "clip", "quantize")
-STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "render")
+PICTURES = (
+    "machine",
+    "automaton",
+    "graph",
+    "dense",
+    "weights",
+    "loss",
+    "curves",
+    "clip",
+    "quantize",
+)
+STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "extract", "render")
 COLUMNS = (
     "plant",
     "weights + biases (states)",

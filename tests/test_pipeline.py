@@ -21,7 +21,7 @@ from conftest import ROOT
 
 TINY = "garden=tiny"
 PLANTS = ("delay1", "delay2")
-STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "render")
+STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "extract", "render")
 # These tell the seconds.
 TIMED = tuple(f"report/{n}" for n in ("index.html", "report.md", "garden.json", "metrics.json"))
 

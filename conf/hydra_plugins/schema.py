@@ -107,6 +107,8 @@ class Published:
     biases: int | None = None
     states: int | None = None
     holds: str | None = None
+    lines: int | None = None
+    literals: int | None = None
 
 
 @dataclass
