@@ -63,15 +63,15 @@ def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extract
         raise ExtractError("the graph is not proven")
     found = reach(graph, machine, certificate)
     automata = abstractions(found)
-    if not automata and certificate.kind == "boxes":
+    if not automata:
         finer = refine(graph, machine)
         if finer is not None:
             found = reach(graph, machine, finer)
             automata = abstractions(found)
     if not automata:
         raise ExtractError(
-            "the boxes of the certificate overlap, and none were found that tell the levels of "
-            "the states apart"
+            "no gaps in the values of its states carry the behaviour, nor do boxes close that "
+            "such gaps keep apart"
         )
     designs = [
         design
