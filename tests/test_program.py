@@ -161,6 +161,14 @@ def test_three_levels_become_a_lookup() -> None:
     assert e.values[0] == [0, 1, 2]
 
 
+def test_equal_outputs_are_formed_once() -> None:
+    rows = (f"{a:03b} s s {y}{y}{1 - y}" for a in range(8) for y in [int(a in (1, 2, 4, 7))])
+    machine = parse_kiss2("\n".join([".i 3", ".o 3", *rows]))
+    e = derived(lookup(machine), machine)
+    assert e.program.literals <= 5
+    assert not tells_apart(e.program.text("parity", [], []), machine)
+
+
 def test_a_ladder_that_falls_is_counted_upwards() -> None:
     """The counter of `parens`, starting at its top."""
     down = build(
