@@ -87,12 +87,13 @@ class Design:
     def _columns(self, counting: bool) -> tuple[Column, ...]:
         graph, level = self.found.graph, self.automaton.level
         cut = [column for column, _ in self.automaton.cuts]
-        nodes = graph.where("state")
+        known = [graph.nodes[i].name for i in graph.where("state")]
+        known.append("state")  # of an automaton without levels
         made = []
         taken = [*self.inputs, *self.outputs]
         for column in sorted(set(cut)):
             count = cut.count(column) + 1
-            (name,) = identifiers([graph.nodes[nodes[column]].name], taken)
+            (name,) = identifiers([known[column]], taken)
             if count > 2 and counting:
                 first = int(level[0, column])
                 rung = np.arange(count)  # 0 at the start, and upwards from there if that may be

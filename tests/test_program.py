@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonsai.certificate import Certificate
-from bonsai.extract import ExtractError, Extraction, described, example, extract
+from bonsai.design import Design
+from bonsai.extract import ExtractError, Extraction, _whole, described, example, extract
 from bonsai.graph import Graph
+from bonsai.levels import reach
 from bonsai.logic import Expr, negated, signal
 from bonsai.machine import Machine, parse_kiss2
 from bonsai.program import Assignment, Program, ProgramError, Variable, identifiers, prove_equal
@@ -159,6 +161,21 @@ def test_three_levels_become_a_lookup() -> None:
     ]
     assert not tells_apart(e.program.text("loop3", [], []), e.task)
     assert e.values[0] == [0, 1, 2]
+
+
+def test_states_that_mean_nothing_alone_become_one_variable() -> None:
+    """Boxes that overlap in every state node, and no gap to refine them by."""
+    machine = TASKS["ones_triple"]().minimized()
+    certificate = prove(RIGHT["ones_triple"], machine)
+    found = reach(RIGHT["ones_triple"], machine, certificate)
+    whole = _whole(found)
+    assert len(whole.level) == len(machine.states)
+    made, _ = min(
+        (Design(found, whole, c).made() for c in (True, False)),
+        key=lambda m: m[0].program.literals,
+    )
+    prove_equal(made.program, machine)
+    assert not tells_apart(made.program.text("ones_triple", [], []), machine)
 
 
 def test_equal_outputs_are_formed_once() -> None:
