@@ -87,12 +87,13 @@ class Design:
     def _columns(self, counting: bool) -> tuple[Column, ...]:
         graph, level = self.found.graph, self.automaton.level
         cut = [column for column, _ in self.automaton.cuts]
-        nodes = graph.where("state")
+        known = [graph.nodes[i].name for i in graph.where("state")]
+        known.append("state")  # of an automaton without levels
         made = []
         taken = [*self.inputs, *self.outputs]
         for column in sorted(set(cut)):
             count = cut.count(column) + 1
-            (name,) = identifiers([graph.nodes[nodes[column]].name], taken)
+            (name,) = identifiers([known[column]], taken)
             if count > 2 and counting:
                 first = int(level[0, column])
                 rung = np.arange(count)  # 0 at the start, and upwards from there if that may be
@@ -189,13 +190,15 @@ class Design:
         late_search = self._search(late_terms)
         told = all(late_search.determined(*each) for each in wanted)
         late = [late_search.formula(*each) for each in wanted] if told else []
-        named = [
-            (signal(name), sum(1 << n for n in range(self.rows) if self._true(e, n, terms)))
-            for name, e in zip(self.outputs, early, strict=True)
-            if e.literals > 1
-        ]
+        named, chain = list(terms), list[Expr]()  # each output may use those before it
+        for name, each in zip(self.outputs, wanted, strict=True):
+            e = self._search(named).formula(*each)
+            chain.append(e)
+            if e.literals > 1:
+                table = sum(1 << n for n in range(self.rows) if self._true(e, n, named))
+                named.append((signal(name), table))
         programs = []
-        ways = [(early, [*terms, *named]), (early, terms), *([(late, terms)] if told else [])]
+        ways = [(chain, named), (early, terms), *([(late, terms)] if told else [])]
         for outputs, uses in ways:
             update = self._update(self._search(uses))
             if update is None:
@@ -274,7 +277,8 @@ class Design:
                 variables.append(Variable(name, value, low, high))
         names = tuple(v.name for v in variables)
         changed = Assignment(names, tuple(update[n] for n in names)) if names else None
-        used = {n for e in update.values() for n in e.signals} & set(self.outputs)
+        read = {n for e in (*update.values(), *outputs) for n in e.signals}
+        used = read & set(self.outputs)
         short = sum(len(str(e)) for e in outputs) <= SHOWN and not used
         own = [
             Assignment((n,), (e,)) for n, e in zip(self.outputs, outputs, strict=True) if not short

@@ -22,6 +22,7 @@ from bonsai.machine import Bits, Machine
 from bonsai.program import Program, prove_equal
 from bonsai.refine import refine
 
+LARGEST = 32  # states of an automaton that has no levels to go by
 CHOICES = 6  # automata that programs are made for
 STEPS = 8  # of the word in the doctest
 BITS = 24  # of its inputs, together
@@ -63,16 +64,13 @@ def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extract
         raise ExtractError("the graph is not proven")
     found = reach(graph, machine, certificate)
     automata = abstractions(found)
-    if not automata and certificate.kind == "boxes":
+    if not automata:
         finer = refine(graph, machine)
         if finer is not None:
             found = reach(graph, machine, finer)
             automata = abstractions(found)
     if not automata:
-        raise ExtractError(
-            "the boxes of the certificate overlap, and none were found that tell the levels of "
-            "the states apart"
-        )
+        automata = [_whole(found)]
     designs = [
         design
         for automaton in automata[:CHOICES]
@@ -91,6 +89,38 @@ def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extract
         graph, machine, made.program, own, values, names, functions, automaton, mealy, block,
         found.certificate,
     )  # fmt: skip
+
+
+def _whole(found: Reach) -> Automaton:
+    """The certificate's own automaton, minimised, as the levels of a column beyond the states.
+
+    For a network whose states mean different things together with others: no level of one node
+    tells what it does, but the entries of the certificate do.
+    """
+    c, task = found.certificate, found.machine
+    legal = c.successor >= 0
+    whole = Machine(
+        task.name,
+        task.inputs,
+        task.outputs,
+        tuple(str(k) for k in range(len(c))),
+        task.symbols,
+        c.successor,
+        np.where(legal[:, :, None], task.output[c.machine_state], 0).astype(np.int8),
+        legal / legal.sum(axis=1, keepdims=True),
+    )
+    small, block = _minimized(whole)
+    count, columns = len(small.states), c.low.shape[1]
+    if count > LARGEST:
+        raise ExtractError(
+            "no gaps in the values of its states carry the behaviour, and its automaton has "
+            f"{count} states, more than {LARGEST}"
+        )
+    level = np.zeros((count, columns + 1), np.int64)
+    level[:, columns] = np.arange(count)
+    cuts = tuple((columns, n + 0.5) for n in range(count - 1))
+    successor = small.next.astype(np.int64)
+    return Automaton(cuts, level, successor, small.output.astype(np.int64), block)
 
 
 def example(machine: Machine) -> list[Bits]:
@@ -175,13 +205,18 @@ def _mealy(found: Reach, automaton: Automaton) -> tuple[Machine, np.ndarray]:
         automaton.output.astype(np.int8),
         legal / legal.sum(axis=1, keepdims=True),
     )
+    return _minimized(whole)
+
+
+def _minimized(whole: Machine) -> tuple[Machine, np.ndarray]:
+    """The minimal machine, and (Q,) its state for each of the whole one's; all are reachable."""
     small = whole.minimized()
-    block = np.full(len(names), -1)
+    block = np.full(len(whole.states), -1)
     block[0] = 0
     stack = [0]
     while stack:
         n = stack.pop()
-        for a in np.flatnonzero(legal[n]):
+        for a in np.flatnonzero(whole.legal[n]):
             to = int(whole.next[n, a])
             if block[to] < 0:
                 block[to] = small.next[block[n], a]
@@ -231,7 +266,7 @@ def described(extraction: Extraction, text: str) -> dict[str, Any]:
             }
         )
     nodes = e.graph.where("state")
-    kept = sorted({column for column, _ in e.automaton.cuts})
+    kept = sorted({column for column, _ in e.automaton.cuts if column < len(nodes)})
     states = [
         {
             "state": int(e.block[n]),

@@ -157,18 +157,17 @@ def automaton(found: Reach, cuts: Sequence[Cut]) -> Automaton | None:
 def abstractions(found: Reach) -> list[Automaton]:
     """Automata of as few cuts as will do, by several orders of leaving cuts out.
 
-    Empty if no cuts carry the behaviour: then boxes overlap that should not.
+    Empty if none of the widest gaps do: then boxes overlap that should not, or points lie dense.
     """
     every = sorted(
         ((width, column, cut) for column, s in enumerate(found.states) for width, cut in gaps(s)),
         reverse=True,
     )
     start: tuple[Cut, ...] | None = None
-    for n in [*range(min(len(every), FINEST) + 1), len(every)]:
+    for n in range(min(len(every), FINEST) + 1):
+        alike = 0 < n < len(every) and every[n][0] == every[n - 1][0]  # gaps as wide stay together
         cuts = tuple((column, cut) for _, column, cut in every[:n])
-        if (n == len(every) or every[n][0] != every[n - 1][0] or n == 0) and automaton(
-            found, cuts
-        ):
+        if not alike and automaton(found, cuts):
             start = cuts
             break
     if start is None:

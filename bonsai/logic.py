@@ -21,6 +21,7 @@ TABLED = 20  # terms up to which formulas of three literals are tabled; beyond, 
 PARTS = 400  # formulas that are tried as one half of a longer one
 PAIRS = 60  # of such halves that are compared, the shortest first
 BEAM = (6, 3, 2, 1)  # splits of a longer function that are followed, by depth
+PLAIN = 3  # more, that are choices by one signal
 DEPTH = len(BEAM)
 WIDEST = 6  # variables of a two-level form
 FORMS = 40  # conditions tried between integer expressions
@@ -50,8 +51,8 @@ class Expr:
     def effort(self) -> int:
         """Operators, and what a reader has to keep in mind meanwhile.
 
-        That is one for a formula that is compared, two for a choice inside of another formula,
-        and two for a signal that parts joined by an operator both read.
+        That is one for a formula that is compared or a condition, two for a choice inside of
+        another formula, and two for a signal that parts joined by an operator both read.
         """
         own = {"signal": 0, "const": 0, "not": 1, "if": 2, "compare": 1, "+": 1, "lookup": 1}
         nested = 0
@@ -60,7 +61,9 @@ class Expr:
         if self.op in ("and", "or", "not", "==", "!="):
             nested += 2 * sum(arg.op == "if" for arg in self.args)
         if self.op == "if":
-            nested = 2 * sum(arg.op == "if" for arg in self.args[:2])
+            nested = (self.args[0].op not in ("signal", "compare")) + 2 * sum(
+                arg.op == "if" for arg in self.args[:2]
+            )
         read = [arg.signals for arg in self.args]
         pairs = combinations(read, 2) if self.op != "if" else ((read[0], r) for r in read[1:])
         nested += 2 * sum(len(a & b) for a, b in pairs)
@@ -412,7 +415,12 @@ class Search:
                 if not care & ~table & value:
                     made.append((size + self._guess(table, care & ~value), "or", at, flip))
         found = []
-        for _, op, at, flip in sorted(made)[: BEAM[depth] if depth < DEPTH else 1]:
+        ranked = sorted(made)
+        tried = ranked[: BEAM[depth] if depth < DEPTH else 1]
+        if depth < 2:  # choices by one signal are read most easily
+            plain = [m for m in ranked if m[1] == "if" and self.sizes[m[2]] == 1]
+            tried += [m for m in plain[:PLAIN] if m not in tried]
+        for _, op, at, flip in tried:
             own = self.tables[at] ^ (self.full if flip else 0)
             what, rows = _left(op, table, care, own)
             rest = [self.formula(what, part, min(depth + 1, DEPTH)) for part in rows]

@@ -36,12 +36,13 @@ def stage(parameters: Any, folder: Path) -> None:
         logic: dict[str, Any] = {"program": None, "reason": reason, "signals": [], "states": []}
     else:
         count = result.certificate_states
+        margin = "" if result.margin is None else f" (least margin {result.margin:.3g})"
         text = found.program.text(
             f"{machine.name}, as the network of the plant {parameters.name} computes it.",
             [
                 f"The network has {result.weights} weights and {result.biases} biases. "
                 f"A certificate of {count} {result.certificate} proves it right for every input "
-                f"sequence; this program has the outputs of the same task of "
+                f"sequence{margin}; this program has the outputs of the same task of "
                 f"{len(machine.states)} states, after every input sequence too."
             ],
             example(machine),

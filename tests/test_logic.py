@@ -54,7 +54,7 @@ def test_the_text_means_the_same_in_python(wanted: int) -> None:
         (lambda a, b, c, d: c if d else a, "c if d else a"),
         (lambda a, b, c, d: a and not b and not c, "a and not (b or c)"),
         (lambda a, b, c, d: a and b and c and d, "a and b and c and d"),
-        (lambda a, b, c, d: (a + b + c) >= 2, "a if b != c else b"),
+        (lambda a, b, c, d: (a + b + c) >= 2, "a or b if c else a and b"),
         (lambda a, b, c, d: False, "False"),
     ],
 )
