@@ -64,6 +64,7 @@ class Recipe:
     strength: np.ndarray
     factor: np.ndarray
     noise: np.ndarray
+    binarize: np.ndarray
     leak: float
     regularizer: Regularizer
 
@@ -77,10 +78,10 @@ class Recipe:
 
     @property
     def table(self) -> np.ndarray:
-        """(steps, 6) float32: rate, strength, Adam's two bias corrections, factor, noise."""
+        """(steps, 7) float32: rate, strength, Adam's two corrections, factor, noise, binarize."""
         n = np.arange(1, self.steps + 1)
         corrections = [1 / (1 - BETA1**n), 1 / (1 - BETA2**n)]
-        columns = [self.rate, self.strength, *corrections, self.factor, self.noise]
+        columns = [self.rate, self.strength, *corrections, self.factor, self.noise, self.binarize]
         return np.stack(columns, axis=1).astype(np.float32)
 
     @property

@@ -51,6 +51,9 @@ class FusedTraining:
             "BLOCK": block(a, recipe.length, pair * device.lanes),
             "SEED": f"{recipe.seed}u",
             "NOISE_SEED": f"{recipe.noise_seed}u",
+            "PULL": as_float(
+                1 / (recipe.batch * recipe.length * max(1, sum(s for _, s in a.cells)))
+            ),
             "SCALE": as_float(1 / (recipe.batch * recipe.length * a.outputs)),
             "LEAK": as_float(recipe.leak),
             "THRESHOLD": as_float(recipe.regularizer.threshold),
