@@ -53,6 +53,8 @@ class Recipe:
     rate, strength: (steps,) float64, Adam's rate and the regulariser's i_T at each step
     factor: (steps,) float64, of the activation at each step; leak: of the activation
     noise: (steps,) float64, each state gets a uniform random number up to this added after a step
+    binarize: (steps,) float64, times the mean of (1 - s^2)^2 over sequences, steps and states s
+    with their noise: a pull to -1 and +1 that joins the gradient, but not the loss reported
     """
 
     architecture: Architecture
