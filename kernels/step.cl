@@ -8,7 +8,7 @@
 //
 // Compile-time constants (kernels/fused.py): those of cell.cl, and UNIT (groups drawn together),
 // RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), BLOCK,
-// SEED, SCALE and BACK (widest output).
+// SEED, SCALE (1 / (B T outputs)), PULL (1 / (B T states)) and BACK (widest output).
 
 #define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
 
@@ -134,6 +134,7 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
     const int restart = item / CHUNKS, chunk = item % CHUNKS;
     Weights p = parameters + restart * PARAMETERS;
     const float factor = schedule[step * SCHEDULE + 4], noise = schedule[step * SCHEDULE + 5];
+    const float pull = 4.0f * schedule[step * SCHEDULE + 6] * PULL; // d(1-s^2)^2/ds = 4 s (s^2-1)
 
     const Slots records = scratch + (STRIDE == 1 ? item * SLOTS : item); // from time -1 on
     const Slots deltas = OFF(records, PAIR * (STEPS + 1) * RECORD);
@@ -177,6 +178,15 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
             const int begin = end > BLOCK ? end - BLOCK : 0;
             for (int t = end - 1; t >= begin; t--) {
                 const Slots d = OFF(deltas, PAIR * t * DELTAS);
+                if (pull > 0.0f) {
+                    #define BINARIZE(n, O, S, W, B, S0, X, H, C, FIRST) \
+                        for (int u = 0; u < PAIR; u++) \
+                            for (int i = 0; i < S; i++) { \
+                                const vec s = AT(records, (PAIR * (t + 1) + u) * RECORD + H + O + i); \
+                                carry[(C + i) * PAIR + u] += pull * (s * (s * s - 1.0f)); \
+                            }
+                    CELLS(BINARIZE)
+                }
                 transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(d, RECORD), back);
                 #define BACKWARD(n, O, S, W, B, S0, X, H, C, FIRST) { \
                     const Slots delta = OFF(d, H); \
