@@ -7,7 +7,8 @@ a state of many levels, and of neurons as signals of their own are tried; the pr
 literals wins, if it is proven equal to the task (`bonsai.program.prove_equal`).
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +17,12 @@ import numpy as np
 from bonsai.certificate import Certificate
 from bonsai.design import Column, Design, Made, cost, countings
 from bonsai.graph import NEURONS, Graph
-from bonsai.levels import Automaton, Range, Reach, abstractions, levels, reach
+from bonsai.levels import Automaton, Cut, Range, Reach, abstractions, levels, reach
 from bonsai.logic import Expr
 from bonsai.machine import Bits, Machine
 from bonsai.program import Program, prove_equal
-from bonsai.refine import refine
 
-LARGEST = 32  # states of an automaton that has no levels to go by
+LARGEST = 32  # states of the task that no levels tell apart
 CHOICES = 6  # automata that programs are made for
 STEPS = 8  # of the word in the doctest
 BITS = 24  # of its inputs, together
@@ -41,8 +41,8 @@ class Extraction:
     False and True, or numbers
     names: for each node, its signals in the program
     functions: for each node, the formula in the program that gives its value
+    columns: of the program's variables
     automaton: of levels, as it is; mealy: minimised; block: (C,) the state of `mealy` of each
-    certificate: that the levels are of, whose boxes may be finer than those of the proof
     """
 
     graph: Graph
@@ -52,10 +52,23 @@ class Extraction:
     values: list[list[Any]]
     names: list[str | None]
     functions: list[Expr | None]
+    columns: tuple[Column, ...]
     automaton: Automaton
     mealy: Machine
     block: np.ndarray
-    certificate: Certificate
+
+    @property
+    def remark(self) -> str | None:
+        """What a reader must know of a program with a variable that is in no node."""
+        columns = len(self.graph.initial)
+        own = [name for c in self.columns if c.column == columns for name in c.names]
+        if not own:
+            return None
+        return (
+            "No gaps in the values of the network's states carry the whole behaviour: "
+            f"{', '.join(own)} {'is' if len(own) == 1 else 'are'} told by what the certificate "
+            "knows of the task's state, not by the level of any node."
+        )
 
 
 def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extraction:
@@ -65,12 +78,7 @@ def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extract
     found = reach(graph, machine, certificate)
     automata = abstractions(found)
     if not automata:
-        finer = refine(graph, machine)
-        if finer is not None:
-            found = reach(graph, machine, finer)
-            automata = abstractions(found)
-    if not automata:
-        automata = [_whole(found)]
+        automata = [_known(found)]
     designs = [
         design
         for automaton in automata[:CHOICES]
@@ -86,41 +94,55 @@ def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extract
     mealy, block = _mealy(found, automaton)
     values, names, functions = _signals(found, automaton, made, own)
     return Extraction(
-        graph, machine, made.program, own, values, names, functions, automaton, mealy, block,
-        found.certificate,
+        graph, machine, made.program, own, values, names, functions, made.columns, automaton,
+        mealy, block,
     )  # fmt: skip
 
 
-def _whole(found: Reach) -> Automaton:
-    """The certificate's own automaton, minimised, as the levels of a column beyond the states.
+def _known(found: Reach) -> Automaton:
+    """The task's own automaton, minimised, for a network whose levels carry no automaton.
 
-    For a network whose states mean different things together with others: no level of one node
-    tells what it does, but the entries of the certificate do.
+    Its states mean different things together with others then; but every entry of a certificate
+    tells the state of the task. Levels that are on one side for each of those states are kept, the
+    widest gaps first, and what they do not tell apart is numbered in a column beyond the states.
     """
     c, task = found.certificate, found.machine
-    legal = c.successor >= 0
-    whole = Machine(
-        task.name,
-        task.inputs,
-        task.outputs,
-        tuple(str(k) for k in range(len(c))),
-        task.symbols,
-        c.successor,
-        np.where(legal[:, :, None], task.output[c.machine_state], 0).astype(np.int8),
-        legal / legal.sum(axis=1, keepdims=True),
-    )
-    small, block = _minimized(whole)
+    share = task.legal / task.legal.sum(axis=1, keepdims=True)
+    small, block = _minimized(replace(task, probability=share))
     count, columns = len(small.states), c.low.shape[1]
-    if count > LARGEST:
+    member = block[c.machine_state]
+    sides: dict[Cut, np.ndarray] = {}
+    for _, column, cut in sorted(found.gaps, reverse=True):
+        on = np.zeros((2, count), bool)
+        on[(c.low[:, column] > cut).astype(np.int64), member] = True
+        more = {**sides, (column, cut): on[1]}
+        if not on.all(axis=0).any() and len(_alike(more, count)) > len(_alike(sides, count)):
+            sides = more
+    rest = max(_alike(sides, count).values())
+    for gone in list(sides)[::-1]:
+        fewer = {cut: side for cut, side in sides.items() if cut != gone}
+        if max(_alike(fewer, count).values()) == rest:
+            sides = fewer
+    if rest > LARGEST:
         raise ExtractError(
-            "no gaps in the values of its states carry the behaviour, and its automaton has "
-            f"{count} states, more than {LARGEST}"
+            "no gaps in the values of its states carry the behaviour, and leave "
+            f"{rest} states of the task together, more than {LARGEST}"
         )
     level = np.zeros((count, columns + 1), np.int64)
-    level[:, columns] = np.arange(count)
-    cuts = tuple((columns, n + 0.5) for n in range(count - 1))
+    for (column, _), side in sides.items():
+        level[:, column] += side
+    told = np.array([*sides.values()], bool).reshape(-1, count)
+    for n in range(count):
+        level[n, columns] = (told[:, :n] == told[:, [n]]).all(axis=0).sum()
+    cuts = [*sides, *((columns, n + 0.5) for n in range(rest - 1))]
     successor = small.next.astype(np.int64)
-    return Automaton(cuts, level, successor, small.output.astype(np.int64), block)
+    return Automaton(tuple(sorted(cuts)), level, successor, small.output.astype(np.int64), member)
+
+
+def _alike(sides: Mapping[Cut, np.ndarray], count: int) -> Counter:
+    """How many of so many states are on these sides of all cuts."""
+    told = np.array([*sides.values(), np.zeros(count, bool)])
+    return Counter(map(tuple, told.T.tolist()))
 
 
 def example(machine: Machine) -> list[Bits]:
@@ -239,7 +261,7 @@ def described(extraction: Extraction, text: str) -> dict[str, Any]:
 
     levels: [low, high] of each, ascending; values: what each level is in the program; function: as
     in the program; line: where it stands in the text, from 0; states: the automaton's, with the
-    position of each state node's level in `levels`
+    position of each state node's level in `levels`; remark: of variables that are in no node
     """
     e, p = extraction, extraction.program
     lines = [line.strip() for line in text.splitlines()]
@@ -283,6 +305,7 @@ def described(extraction: Extraction, text: str) -> dict[str, Any]:
             "signals": p.signals,
         },
         "reason": None,
+        "remark": e.remark,
         "signals": signals,
         "states": states,
     }

@@ -30,6 +30,7 @@ class Reach:
     """What every node may be, in every entry of a certificate and for every legal symbol.
 
     entry, symbol: (N,); low, high: (nodes, N), equal where the certificate holds points
+    row: (M,) for each transition of the certificate, which of these entries and symbols it leaves
     """
 
     graph: Graph
@@ -39,6 +40,7 @@ class Reach:
     symbol: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    row: np.ndarray
 
     @cached_property
     def states(self) -> list[list[Range]]:
@@ -46,10 +48,16 @@ class Reach:
         c = self.certificate
         return [ranges(low, high) for low, high in zip(c.low.T, c.high.T, strict=True)]
 
+    @cached_property
+    def gaps(self) -> list[tuple[float, int, float]]:
+        """(width as a share of the spread, column, middle) of every gap of a state."""
+        return [(width, n, cut) for n, own in enumerate(self.states) for width, cut in gaps(own)]
+
 
 def reach(graph: Graph, machine: Machine, certificate: Certificate) -> Reach:
     """Every node's bounds: exact float32 values of points, outward-rounded bounds of boxes."""
-    k, a = np.nonzero(certificate.successor >= 0)
+    left, row = np.unique(certificate.transitions[:, :2], axis=0, return_inverse=True)
+    k, a = left.T.astype(np.int64)
     x = machine.symbols[a]
     if certificate.kind == "points":
         low = np.array(graph.values(certificate.low[k].astype(np.float32), x), np.float64)
@@ -57,7 +65,7 @@ def reach(graph: Graph, machine: Machine, certificate: Certificate) -> Reach:
     else:
         low, high = Intervals(graph).values(certificate.low[k], certificate.high[k], x)
         low, high = low[:-1], high[:-1]
-    return Reach(graph, machine, certificate, k, a, low, high)
+    return Reach(graph, machine, certificate, k, a, low, high, row.reshape(-1))
 
 
 def ranges(low: np.ndarray, high: np.ndarray) -> list[Range]:
@@ -131,12 +139,12 @@ def automaton(found: Reach, cuts: Sequence[Cut]) -> Automaton | None:
     number[order] = np.arange(len(order))
     vectors, member = vectors[order], number[member]
     k, a = found.entry, found.symbol
-    key = member[k] * c.successor.shape[1] + a
-    size = len(vectors) * c.successor.shape[1]
-    target = member[c.successor[k, a]]
+    key = member[k] * len(machine.symbols) + a
+    size = len(vectors) * len(machine.symbols)
+    leaves, target = key[found.row], member[c.transitions[:, 2]]
     after = np.full(size, -1, np.int64)
-    after[key] = target
-    if (after[key] != target).any():
+    after[leaves] = target
+    if (after[leaves] != target).any():
         return None
     y = machine.output[c.machine_state[k], a].astype(np.int64)
     least, most = (np.zeros((size, y.shape[1]), np.int64) for _ in range(2))
@@ -144,7 +152,7 @@ def automaton(found: Reach, cuts: Sequence[Cut]) -> Automaton | None:
     np.maximum.at(most, key, y)
     if ((least < 0) & (most > 0)).any():
         return None
-    shape = len(vectors), c.successor.shape[1]
+    shape = len(vectors), len(machine.symbols)
     return Automaton(
         tuple(sorted(cuts)),
         vectors,
@@ -159,10 +167,7 @@ def abstractions(found: Reach) -> list[Automaton]:
 
     Empty if none of the widest gaps do: then boxes overlap that should not, or points lie dense.
     """
-    every = sorted(
-        ((width, column, cut) for column, s in enumerate(found.states) for width, cut in gaps(s)),
-        reverse=True,
-    )
+    every = sorted(found.gaps, reverse=True)
     start: tuple[Cut, ...] | None = None
     for n in range(min(len(every), FINEST) + 1):
         alike = 0 < n < len(every) and every[n][0] == every[n - 1][0]  # gaps as wide stay together

@@ -80,7 +80,7 @@ def observed(graph: Graph, machine: Machine, certificate: Certificate) -> np.nda
     All there are, where the certificate holds points; on sampled words where it holds boxes.
     """
     if certificate.kind == "points":
-        k, a = np.nonzero(certificate.successor >= 0)
+        k, a = np.unique(certificate.transitions[:, :2], axis=0).T
         states, x = certificate.low[k].astype(np.float32), machine.symbols[a]
         return np.array(graph.values(states, x), np.float64)
     symbols, _ = machine.sample(np.random.default_rng(0), WORDS, LENGTH)

@@ -86,17 +86,22 @@ class FusedTraining:
         self._replay = Replay(self._step_once)
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from what `state` returned."""
+        """Go on from what `state` returned; what is left out stays as it is."""
         for tensor, name in zip(self._state(), STATE, strict=True):
-            overwrite(tensor, state[name])
+            if name in state:
+                overwrite(tensor, state[name])
 
     def restrict(self, mask: np.ndarray) -> None:
         """From now on parameters (R, P) that `mask` has False for are 0 after each step."""
         overwrite(self._mask, mask.astype(np.float32))
 
-    def state(self) -> dict[str, np.ndarray]:
-        """step (R,); parameters, mean, square (R, P); history (steps, R, 2): loss, penalty."""
-        return {name: tensor.numpy() for name, tensor in zip(STATE, self._state(), strict=True)}
+    def state(self, *names: str) -> dict[str, np.ndarray]:
+        """step (R,); parameters, mean, square (R, P); history (steps, R, 2): loss, penalty.
+
+        names: those of them that are wanted; all if none is named
+        """
+        every = zip(STATE, self._state(), strict=True)
+        return {name: tensor.numpy() for name, tensor in every if name in (names or STATE)}
 
     def advance(self, steps: int) -> None:
         """Take this many training steps, with all restarts."""

@@ -33,7 +33,8 @@ def stage(parameters: Any, folder: Path) -> None:
         save_text(folder / "circuit.v", f"// {said}\n")
         save_text(folder / "automaton.kiss2", f"# {said}\n")
         picture = note_dot(f"{parameters.name}: nothing is derived", reason)
-        logic: dict[str, Any] = {"program": None, "reason": reason, "signals": [], "states": []}
+        logic: dict[str, Any] = {"program": None, "reason": reason, "remark": None}
+        logic |= {"signals": [], "states": []}
     else:
         count = result.certificate_states
         margin = "" if result.margin is None else f" (least margin {result.margin:.3g})"
@@ -43,7 +44,8 @@ def stage(parameters: Any, folder: Path) -> None:
                 f"The network has {result.weights} weights and {result.biases} biases. "
                 f"A certificate of {count} {result.certificate} proves it right for every input "
                 f"sequence{margin}; this program has the outputs of the same task of "
-                f"{len(machine.states)} states, after every input sequence too."
+                f"{len(machine.states)} states, after every input sequence too.",
+                *([found.remark] if found.remark else []),
             ],
             example(machine),
         )

@@ -200,7 +200,7 @@ def test_graph_evaluation_counts_what_graphs_get_right(shape):
     x = x[:64]
     rng = np.random.default_rng(1)
     p[1:] *= rng.random(p[1:].shape) < 0.4  # sparse ones of different sizes
-    network = Network(a, FACTOR, LEAK, p, np.arange(len(p), dtype=np.int32))
+    network = Network(a, FACTOR, LEAK, p, *[np.arange(len(p), dtype=np.int32)] * 2)
     names = [f"x{i}" for i in range(a.inputs)], [f"y{i}" for i in range(a.outputs)]
     graphs = [
         eliminate_dead_code(Graph.from_network(network, row, *names)) for row in range(len(p))

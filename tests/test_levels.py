@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from graphs import RIGHT, build, lookup, loop3, ones_triple, parens
+from graphs import RIGHT, build, lookup, loop3, parens
 
 from bonsai.certificate import Certificate
 from bonsai.check import check
@@ -12,7 +12,6 @@ from bonsai.graph import Graph
 from bonsai.levels import Reach, abstractions, apparent, automaton, levels, ranges, reach
 from bonsai.machine import Machine
 from bonsai.prove import prove
-from bonsai.refine import refine
 from bonsai.tasks import TASKS
 
 # It closes with three boxes, one for each state of the task.
@@ -28,6 +27,16 @@ BOXED = build(
     factor=0,
     leak=0.0625,
 )
+
+
+def halved(c: Certificate, column: int) -> Certificate:
+    """The same boxes, each of them cut in the middle of one side."""
+    low, high = np.repeat(c.low, 2, axis=0), np.repeat(c.high, 2, axis=0)
+    high[0::2, column] = low[1::2, column] = (c.low + c.high)[:, column] / 2
+    rows = [(2 * k + i, a, 2 * to + j) for k, a, to in c.transitions for i, j in np.ndindex(2, 2)]
+    transitions = np.unique(np.array(rows, np.int32), axis=0)
+    q = np.repeat(c.machine_state, 2)
+    return replace(c, machine_state=q, low=low, high=high, transitions=transitions)
 
 
 def found(graph: Graph, machine: Machine) -> Reach:
@@ -93,17 +102,23 @@ def test_every_reachable_value_lies_in_one_level() -> None:
             assert sum(a <= low and high <= b for a, b in ranged) == 1
 
 
-def test_boxes_that_overlap_are_refined() -> None:
+def test_boxes_that_overlap_have_no_levels_that_carry_the_behaviour() -> None:
     machine = TASKS["ones_triple"]().minimized()
     c = found(BOXED, machine).certificate
     assert c.kind == "boxes"
     low, high = (np.full_like(c.low, edge) for edge in (c.low.min(), c.high.max()))
     assert abstractions(reach(BOXED, machine, replace(c, low=low, high=high))) == []
-    finer = refine(BOXED, machine)
-    assert finer is not None
-    check(finer, BOXED, machine)
-    assert abstractions(reach(BOXED, machine, finer))
 
 
-def test_a_wrong_graph_is_not_refined() -> None:
-    assert refine(ones_triple, TASKS["delay2"]()) is None
+def test_cells_that_nothing_needs_are_one_level() -> None:
+    """Each box is cut in two, so that an entry leads to several: no behaviour tells them apart."""
+    machine = TASKS["ones_triple"]().minimized()
+    c = found(BOXED, machine).certificate
+    cut = halved(c, 0)
+    check(cut, BOXED, machine)
+    assert len(cut.transitions) > 2 * len(c.transitions)
+    sizes = [
+        {len(small.level) for small in abstractions(reach(BOXED, machine, each))}
+        for each in (c, cut)
+    ]
+    assert sizes[0] == sizes[1]

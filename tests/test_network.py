@@ -117,7 +117,7 @@ def test_graph_computes_what_the_network_does(cells, stacked):
     a = Architecture(2, cells, 2, stacked)
     rng = np.random.default_rng(1)
     p = a.initialize(rng, 2) + rng.normal(0, 0.1, (2, a.size)).astype(np.float32)
-    network = Network(a, 0.5, 0.0625, p.astype(np.float32), np.arange(2, dtype=np.int32))
+    network = Network(a, 0.5, 0.0625, p.astype(np.float32), *[np.arange(2, dtype=np.int32)] * 2)
     x = rng.choice([-1, 1], (5, 6, 2))
     graph = Graph.from_network(network, 1, ["a", "b"], ["y", "z"])
     expected = forward(a, network.parameters[1], x, 0.5, 0.0625)
@@ -126,7 +126,7 @@ def test_graph_computes_what_the_network_does(cells, stacked):
 
 def test_recurrent_neurons_of_a_stacked_cell_read_its_outputs_and_states_alone():
     a = Architecture(2, ((3, 2),), 1, stacked=True)
-    network = Network(a, 0.5, 0, np.ones((1, a.size), np.float32), np.zeros(1, np.int32))
+    network = Network(a, 0.5, 0, np.ones((1, a.size), np.float32), *[np.zeros(1, np.int32)] * 2)
     graph = Graph.from_network(network, 0, ["a", "b"], ["y"])
     for node in graph.where("recurrent"):
         kinds = [graph.nodes[source].kind for source, _ in graph.incoming[node]]
@@ -163,7 +163,7 @@ def test_layers_are_the_neurons_of_their_cells():
 def test_files_give_networks_and_graphs_back(tmp_path, stacked):
     a = Architecture(1, ((3, 2),), 1, stacked)
     p = a.initialize(np.random.default_rng(0), 4)
-    network = Network(a, 0.5, 0.0625, p, np.arange(4, dtype=np.int32))
+    network = Network(a, 0.5, 0.0625, p, *[np.arange(4, dtype=np.int32)] * 2)
     network.save(tmp_path / "n.npz")
     loaded = Network.load(tmp_path / "n.npz")
     assert loaded.architecture == a
@@ -177,7 +177,7 @@ def test_files_give_networks_and_graphs_back(tmp_path, stacked):
 def test_a_truncated_network_is_refused(tmp_path):
     a = Architecture(1, ((3, 2),), 1)
     p = a.initialize(np.random.default_rng(0), 4)
-    Network(a, 0.5, 0, p, np.arange(4, dtype=np.int32)).save(tmp_path / "n.npz")
+    Network(a, 0.5, 0, p, *[np.arange(4, dtype=np.int32)] * 2).save(tmp_path / "n.npz")
     whole = (tmp_path / "n.npz").read_bytes()
     (tmp_path / "n.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ArtifactError, match=r"n\.npz: cannot be read"):
@@ -187,8 +187,8 @@ def test_a_truncated_network_is_refused(tmp_path):
 def test_a_network_that_does_not_say_whether_it_is_stacked_is_refused(tmp_path):
     a = Architecture(1, ((3, 2),), 1)
     p = a.initialize(np.random.default_rng(0), 4)
-    Network(a, 0.5, 0, p, np.arange(4, dtype=np.int32)).save(tmp_path / "n.npz")
-    names = ["sizes", "cells", "activation", "parameters", "restart"]
+    Network(a, 0.5, 0, p, *[np.arange(4, dtype=np.int32)] * 2).save(tmp_path / "n.npz")
+    names = ["sizes", "cells", "activation", "parameters", "restart", "candidate"]
     save_arrays(tmp_path / "n.npz", "network", load_arrays(tmp_path / "n.npz", "network", names))
     with pytest.raises(ArtifactError, match=r"n\.npz: .*stacked"):
         Network.load(tmp_path / "n.npz")
@@ -203,6 +203,6 @@ def test_a_graph_must_go_forward():
 def test_node_names_stay_unique_when_a_bit_is_called_like_a_node():
     a = Architecture(1, ((1, 1),), 1)
     p = a.initialize(np.random.default_rng(0), 1)
-    network = Network(a, 0.5, 0, p, np.zeros(1, np.int32))
+    network = Network(a, 0.5, 0, p, *[np.zeros(1, np.int32)] * 2)
     graph = Graph.from_network(network, 0, ["s0"], ["o0"])
     assert len({n.name for n in graph.nodes}) == len(graph.nodes)

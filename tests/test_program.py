@@ -15,10 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonsai.certificate import Certificate
-from bonsai.design import Design
-from bonsai.extract import ExtractError, Extraction, _whole, described, example, extract
+from bonsai.extract import ExtractError, Extraction, described, example, extract
 from bonsai.graph import Graph
-from bonsai.levels import reach
 from bonsai.logic import Expr, negated, signal
 from bonsai.machine import Machine, parse_kiss2
 from bonsai.program import Assignment, Program, ProgramError, Variable, identifiers, prove_equal
@@ -30,10 +28,14 @@ GRAPHS = {**RIGHT, "gates": lookup(TASKS["gates"]()), "cpu2": lookup(TASKS["cpu2
 PUBLISHED = SimpleNamespace(lines=None, literals=None)
 
 
-def derived(graph: Graph, machine: Machine) -> Extraction:
+def proven(graph: Graph, machine: Machine) -> Certificate:
     certificate = prove(graph, machine)
     assert isinstance(certificate, Certificate), certificate
-    return extract(graph, machine, certificate)
+    return certificate
+
+
+def derived(graph: Graph, machine: Machine) -> Extraction:
+    return extract(graph, machine, proven(graph, machine))
 
 
 @pytest.fixture(scope="module")
@@ -163,19 +165,25 @@ def test_three_levels_become_a_lookup() -> None:
     assert e.values[0] == [0, 1, 2]
 
 
-def test_states_that_mean_nothing_alone_become_one_variable() -> None:
-    """Boxes that overlap in every state node, and no gap to refine them by."""
-    machine = TASKS["ones_triple"]().minimized()
-    certificate = prove(RIGHT["ones_triple"], machine)
-    found = reach(RIGHT["ones_triple"], machine, certificate)
-    whole = _whole(found)
-    assert len(whole.level) == len(machine.states)
-    made, _ = min(
-        (Design(found, whole, c).made() for c in (True, False)),
-        key=lambda m: m[0].program.literals,
-    )
-    prove_equal(made.program, machine)
-    assert not tells_apart(made.program.text("ones_triple", [], []), machine)
+@pytest.mark.parametrize("blurred", [(0,), (1,), (0, 1)])
+def test_what_no_levels_tell_is_a_variable_of_its_own(blurred: tuple[int, ...]) -> None:
+    """Boxes that overlap in some state nodes: the certificate alone tells the task's state."""
+    machine = TASKS["delay2"]().minimized()
+    c = proven(RIGHT["delay2"], machine)
+    low, high = c.low.copy(), c.high.copy()
+    for column in blurred:
+        low[:, column], high[:, column] = -1, 1
+    boxes = replace(c, kind="boxes", arithmetic="any float32", low=low, high=high)
+    e = extract(RIGHT["delay2"], machine, boxes)
+    assert not tells_apart(e.program.text("delay2", [], []), machine)
+    assert e.remark is not None
+    assert "the level of any node" in e.remark
+    kept = {column for column, _ in e.automaton.cuts}
+    assert kept == {0, 1, 2} - {*blurred}
+
+
+def test_a_program_whose_variables_are_levels_needs_no_remark() -> None:
+    assert derived(RIGHT["delay2"], TASKS["delay2"]()).remark is None
 
 
 def test_equal_outputs_are_formed_once() -> None:
@@ -274,14 +282,14 @@ def test_logic_says_where_every_signal_is(extractions) -> None:
 
 def test_an_unproven_graph_has_no_program() -> None:
     with pytest.raises(ExtractError, match="not proven"):
-        extract(RIGHT["delay1"], TASKS["delay1"](), Certificate.empty(1, 2))
+        extract(RIGHT["delay1"], TASKS["delay1"](), Certificate.empty(1))
 
 
 def make(folder, task: str, certificate: Certificate | None, **proof) -> None:
     machine = TASKS[task]().minimized()
     machine.save(folder / "machine.parquet")
     RIGHT[task].save(folder)
-    (certificate or Certificate.empty(1, 2)).save(folder / "certificate.npz")
+    (certificate or Certificate.empty(1)).save(folder / "certificate.npz")
     plain = {
         "plant": task, "task": task, "proven": certificate is not None, "certificate": "points",
         "certificate_states": 2, "margin": 1.0, "arithmetic": "exact", "counterexample": None,

@@ -127,7 +127,7 @@ def test_observed_values_are_those_of_the_certificate() -> None:
 
 def test_without_a_certificate_it_refuses() -> None:
     with pytest.raises(ValueError, match="not proven"):
-        simplify(delay1, TASKS["delay1"](), Certificate.empty(1, 2))
+        simplify(delay1, TASKS["delay1"](), Certificate.empty(1))
 
 
 def proven(graph: Graph, machine) -> Certificate:
