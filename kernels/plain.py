@@ -12,6 +12,7 @@ from tinygrad import Context, Tensor, TinyJit
 from tinygrad.helpers import DEV
 from tinygrad.nn.optim import Adam
 
+from bonsai.network import Block, Layer
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
 
@@ -126,11 +127,19 @@ class PlainTraining:
         self._parameters.assign(self._parameters * self._mask).realize()
         return loss, penalty
 
-    def _tensor(self, kind: str, cell: int) -> Tensor:
+    def _tensor(self, block: Block) -> Tensor:
         """(R, 1, *shape) or, for a matrix, (R, *shape)."""
-        block = self.recipe.architecture.block(kind, cell)
-        shape = block.shape if kind == "weight" else (1, *block.shape)
+        shape = block.shape if block.kind == "weight" else (1, *block.shape)
         return self._parameters[:, block.slice].reshape(-1, *shape)
+
+    def _neurons(
+        self, layer: Layer, x: Tensor | None, state: Tensor | None, factor: Tensor
+    ) -> Tensor:
+        """(R, B, neurons) of x (R, B, n) and s (R, B, S); None where there are none."""
+        parts = [part for part in (x, state) if part is not None]
+        z = parts[0].cat(*parts[1:], dim=2)  # (R, B, n+S)
+        bias = self._parameters[:, layer.bias].unsqueeze(1)
+        return ameo(z @ self._tensor(layer.weight) + bias, factor, self.recipe.leak)
 
     def _loss(
         self, x: Tensor, target: Tensor, factor: Tensor, noise: Tensor, binarize: Tensor
@@ -138,7 +147,7 @@ class PlainTraining:
         """x: (B, T, I), target: (B, T, O); the mean squared hinge (R,), and the pull (R,)."""
         a, r, batch = self.recipe.architecture, self.recipe.restarts, len(target)
         states = [
-            self._tensor("initial", k).expand(r, batch, s) if s else None
+            self._tensor(a.block("initial", k)).expand(r, batch, s) if s else None
             for k, (_, s) in enumerate(a.cells)
         ]
         total, pull = Tensor.zeros(r), Tensor.zeros(r)
@@ -146,18 +155,19 @@ class PlainTraining:
             h = x[:, t].unsqueeze(0).expand(r, batch, a.inputs) if a.inputs else None
             first = 0
             for k, (o, s) in enumerate(a.cells):
-                parts = [part for part in (h, states[k]) if part is not None]
-                z = parts[0].cat(*parts[1:], dim=2)  # (R, B, n+S)
-                pre = z @ self._tensor("weight", k) + self._tensor("bias", k)
-                value = ameo(pre, factor, self.recipe.leak)
+                layer, *above = (found for found in a.layers if found.cell == k)
+                value = self._neurons(layer, h, states[k], factor)
                 h = value[:, :, :o]
                 if s:
-                    state = value[:, :, o:] + noise[:, t, first : first + s]
+                    made = (
+                        self._neurons(above[0], h, states[k], factor) if above else value[:, :, o:]
+                    )
+                    state = made + noise[:, t, first : first + s]
                     pull = pull + ((1 - state * state) ** 2).sum(axis=(1, 2))
                     states[k] = state
                 first += s
             assert h is not None
-            y = h @ self._tensor("weight", -1) + self._tensor("bias", -1)
+            y = h @ self._tensor(a.block("weight", -1)) + self._tensor(a.block("bias", -1))
             hinge = (target[:, t] * target[:, t] - y * target[:, t]).relu()
             total = total + (hinge * hinge).sum(axis=(1, 2))
         return total / target.numel(), binarize * pull / max(1, noise.numel())

@@ -60,6 +60,7 @@ class Regularizer:
 class Train:
     seed: int = MISSING
     cells: list[list[int]] = MISSING
+    stacked: bool = MISSING
     restarts: int = MISSING
     batch: int = MISSING
     steps: int = MISSING
