@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: help repro test test-slow lint lock bench bench-lock
+.PHONY: help repro test test-slow lint lock experiments picture parts bench bench-lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -29,6 +29,17 @@ lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: no uv on the PATH; pip install uv" >&2; exit 1; }
 	uv pip compile pyproject.toml --group test --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+
+experiments: $(INSTALLED) ## what was tried with dvc exp run: the totals, and what was overridden
+	@$(BIN)/dvc exp show --only-changed --drop '[.]py$$|[.]cl$$|/' --keep '^(proven|weights|biases|margin|seconds)$$'
+
+picture: $(INSTALLED) ## docs/PLANT-at-work.svg, a moving picture (PLANT=ones_triple SEED=2)
+	@test -n "$(PLANT)" || { echo "make picture: name a plant, as in: make picture PLANT=ones_triple" >&2; exit 1; }
+	@$(BIN)/python -m stages.picture $(PLANT) docs/$(PLANT)-at-work.svg $(or $(SEED),0)
+
+parts: ## bonsai/web/parts.js and .css anew from npm, by parts/package-lock.json (needs Node 20)
+	@command -v npm >/dev/null || { echo "make parts: no npm on the PATH; install Node 20" >&2; exit 1; }
+	cd parts && npm ci --no-audit --no-fund && node bundle.mjs
 
 bench: benchmarks/.venv/requirements.lock ## training and evaluation beside the peers (BENCH=--quick)
 	@benchmarks/.venv/bin/python -m benchmarks $(BENCH)

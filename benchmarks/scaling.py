@@ -57,7 +57,7 @@ def formula(shape: Shape) -> int:
     lanes, items, together = _layout(shape)
     slots = together * ((t + 1) * record + t * (record + a.outputs)) + a.size
     data = POOL * t * (a.inputs + a.outputs)
-    schedules = STEPS * (6 + 2 * shape.restarts)
+    schedules = STEPS * (7 + 2 * shape.restarts)
     parameters = a.size * (3 * shape.restarts + 1) + shape.restarts
     scratch = items * (lanes * slots + a.size + 1)
     return 4 * (data + schedules + parameters + scratch)

@@ -63,6 +63,14 @@ class Intervals:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (N, S) and inputs (N, I) to the bounds of new states (N, S) and of y (N, O)."""
         plan = self.plan
+        lows, highs = self.values(low, high, x)
+        return lows[plan.links].T, highs[plan.links].T, lows[plan.heads].T, highs[plan.heads].T
+
+    def values(
+        self, low: np.ndarray, high: np.ndarray, x: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The bounds (nodes + 1, N) of every node for boxes (N, S) and inputs (N, I)."""
+        plan = self.plan
         lows = np.zeros((len(self.graph.nodes) + 1, len(low)))
         lows[plan.inputs] = x.T
         highs = lows.copy()
@@ -74,7 +82,7 @@ class Intervals:
             a = positive @ lows + negative @ highs + bias - slack
             b = positive @ highs + negative @ lows + bias + slack
             lows[nodes], highs[nodes] = (a, b) if nodes is plan.heads else self.activation(a, b)
-        return lows[plan.links].T, highs[plan.links].T, lows[plan.heads].T, highs[plan.heads].T
+        return lows, highs
 
 
 def grow_boxes(

@@ -23,9 +23,11 @@ class Sequences:
         return len(self.inputs)
 
 
-def draw(machine: Machine, rng: np.random.Generator, count: int, length: int) -> Sequences:
-    """`count` fresh words of `length` symbols from the task's input distribution."""
-    symbols, states = machine.sample(rng, count, length)
+def draw(
+    machine: Machine, rng: np.random.Generator, count: int, length: int, tilted: float = 0
+) -> Sequences:
+    """`count` fresh words of `length` symbols; see `Machine.sample`."""
+    symbols, states = machine.sample(rng, count, length, tilted)
     return Sequences(machine.symbols[symbols], machine.output[states[:, :-1], symbols])
 
 

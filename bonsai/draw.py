@@ -25,6 +25,7 @@ STYLE = (
     "@media screen and (prefers-color-scheme:dark){svg{color:#e6e4df;background:#17191c}}"
 )
 FONT = "Helvetica,Arial,sans-serif"  # Graphviz knows the widths of the first
+VALUE = "−0.00"  # stands where a value will, and is as wide
 LABELLED_EDGES = 48  # a graph of more edges has no room for their weights
 LARGEST_MACHINE = (60, 240)  # states and arrows that a person can still follow
 LINES = 6  # of text on one arrow of a state diagram
@@ -105,6 +106,13 @@ def number(value: float, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def counted(count: int, plural: str) -> str:
+    """`1 box`, `4 boxes`"""
+    if count == 1:
+        plural = plural.removesuffix("es" if plural in ("boxes", "biases") else "s")
+    return f"{count} {plural}"
+
+
 def fraction(step: float) -> str:
     """1/8 for 0.125; other numbers as they are."""
     return f"1/{round(1 / step)}" if 0 < step < 1 and (1 / step).is_integer() else number(step)
@@ -121,7 +129,7 @@ def _digraph(**attributes: str) -> graphviz.Digraph:
 # ---- networks
 
 
-def graph_dot(graph: Graph, direction: str = "LR") -> str:
+def graph_dot(graph: Graph, direction: str = "LR", values: bool = False) -> str:
     """DOT of a pruned network.
 
     Inputs are rounded boxes, states circles (with their value at the start), neurons squares (with
@@ -130,22 +138,34 @@ def graph_dot(graph: Graph, direction: str = "LR") -> str:
     a neuron to its state are dashed.
 
     direction: LR draws from left to right, TB from top to bottom
+    values: leave a last line in every node for its value at a step, VALUE until there is one
     """
     picture = _digraph(rankdir=direction, nodesep="0.35", ranksep="0.75", forcelabels="true")
     used = {e.source for e in graph.edges}
-    largest = max((abs(e.weight) for e in graph.edges), default=1.0) or 1.0
 
     def node(to: graphviz.Digraph, i: int) -> None:
         n = graph.nodes[i]
-        lines = [n.name]
-        if n.kind == "state":
-            lines.append(number(n.initial))
-        elif n.bias != 0:
-            lines.append(number(n.bias, signed=True))
         unused = n.kind == "input" and i not in used
-        to.node(f"n{i}", dot_text(*lines), id=f"n{i}", **_shape(n, unused))
+        to.node(f"n{i}", dot_text(*_lines(n, values)), id=f"n{i}", **_shape(n, unused))
 
     _columns(picture, graph, node)
+    _links(picture, graph)
+    return picture.source
+
+
+def _lines(node: Node, values: bool) -> list[str]:
+    """The lines of a node's label."""
+    lines = [node.name]
+    if node.kind == "state" and not values:
+        lines.append(number(node.initial))
+    elif node.bias != 0:
+        lines.append(number(node.bias, signed=True))
+    return [*lines, VALUE] if values else lines
+
+
+def _links(picture: graphviz.Digraph, graph: Graph) -> None:
+    """The weighted edges and the links back of `graph_dot`."""
+    largest = max((abs(e.weight) for e in graph.edges), default=1.0) or 1.0
     for e in graph.edges:
         color = POSITIVE if e.weight >= 0 else NEGATIVE
         label = number(e.weight) if len(graph.edges) <= LABELLED_EDGES else ""
@@ -163,6 +183,48 @@ def graph_dot(graph: Graph, direction: str = "LR") -> str:
         # Drawn against its direction, so that the layout goes forward like the weights.
         link = {"style": "dashed", "dir": "back", "arrowtail": "vee", "arrowsize": "0.8"}
         picture.edge(f"n{s}", f"n{r}", id=f"f{r}-{s}", **link)
+
+
+def whole_dot(graph: Graph, dense: Graph, direction: str = "LR") -> str:
+    """DOT of `graph`, with values, amid what was pruned away of the network it comes from.
+
+    Nodes and edges of `dense` that `graph` lacks are faint, without ids, and of class "rest". A
+    node is the same in both where kind, cell and index are.
+    """
+    picture = _digraph(rankdir=direction, nodesep="0.15", ranksep="1.1")
+    place = {(n.kind, n.cell, n.index): i for i, n in enumerate(graph.nodes)}
+    name = [
+        f"n{place[key]}" if (key := (n.kind, n.cell, n.index)) in place else f"r{j}"
+        for j, n in enumerate(dense.nodes)
+    ]
+
+    def node(to: graphviz.Digraph, j: int) -> None:
+        n = dense.nodes[j]
+        if name[j].startswith("n"):
+            kept = graph.nodes[int(name[j][1:])]
+            text = dot_text(*_lines(kept, values=True))
+            to.node(name[j], text, id=name[j], **_shape(kept, False))
+        else:
+            faint = {
+                "color": INK + "44",
+                "fontcolor": INK + "88",
+                "fontsize": "8",
+                "class": "rest",
+            }
+            small = {"width": "0.34", "height": "0.34", "margin": "0.02"}
+            to.node(name[j], dot_text(n.name), **_shape(n, False) | faint | small)
+
+    _columns(picture, dense, node)
+    kept_edges = {(f"n{e.source}", f"n{e.target}") for e in graph.edges}
+    kept_edges |= {(f"n{r}", f"n{s}") for r, s in graph.feedback}
+    rest = {"class": "rest", "arrowhead": "none", "color": INK + "2a", "penwidth": "0.5"}
+    for e in dense.edges:
+        if (name[e.source], name[e.target]) not in kept_edges:
+            picture.edge(name[e.source], name[e.target], **rest)
+    for r, s in dense.feedback:
+        if (name[r], name[s]) not in kept_edges:
+            picture.edge(name[s], name[r], **rest)
+    _links(picture, graph)
     return picture.source
 
 
@@ -261,8 +323,7 @@ def machine_dot(machine: Machine, direction: str = "LR") -> str:
     q_count = len(machine.states)
     if q_count > LARGEST_MACHINE[0] or len(arrows) > LARGEST_MACHINE[1]:
         note = f"{q_count} states and {len(arrows)} arrows between them: too many to draw"
-        picture.node("note", dot_text(note, "The table is in machine.kiss2"), shape="plaintext")
-        return picture.source
+        return note_dot(note, "The table is in machine.kiss2")
 
     order = f"{' '.join(machine.inputs)} / {' '.join(machine.outputs)}".strip()
     picture.attr(label=dot_text(order), fontsize="11")
@@ -272,7 +333,7 @@ def machine_dot(machine: Machine, direction: str = "LR") -> str:
         style = {"shape": "circle" if len(short) <= 4 else "box", "margin": "0.05"}
         if style["shape"] == "box":
             style["style"] = "rounded"
-        picture.node(f"q{q}", dot_text(short), width="0.5", penwidth="1.2", **style)
+        picture.node(f"q{q}", dot_text(short), id=f"q{q}", width="0.5", penwidth="1.2", **style)
     picture.edge("start", "q0", arrowsize="0.7")
     for (q, after), by_output in sorted(arrows.items()):
         lines = [
@@ -283,7 +344,14 @@ def machine_dot(machine: Machine, direction: str = "LR") -> str:
         if len(lines) > LINES:
             lines = [*lines[: LINES - 1], f"… {len(lines) - LINES + 1} more"]
         label = dot_text(*(f" {line} " for line in lines))
-        picture.edge(f"q{q}", f"q{after}", label=label, arrowsize="0.7")
+        picture.edge(f"q{q}", f"q{after}", id=f"t{q}-{after}", label=label, arrowsize="0.7")
+    return picture.source
+
+
+def note_dot(*lines: str) -> str:
+    """DOT of a picture that only says why there is none."""
+    picture = _digraph()
+    picture.node("note", dot_text(*lines), shape="plaintext")
     return picture.source
 
 

@@ -11,7 +11,7 @@ Wo and Wr are kept side by side as one matrix W = [Wo | Wr] of (n+S, O+S), and b
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -125,6 +125,8 @@ class Network:
     factor, leak: of the activation (see `bonsai.activation`)
     parameters: (R, P) float32, laid out as `architecture.blocks`
     restart: (R,) int32, the number of the restart that each row comes from
+    candidate: (R,) int32, the number of the candidate of the stage sparsify that each row comes
+    from; before that stage, that of the restart
     """
 
     architecture: Architecture
@@ -132,21 +134,22 @@ class Network:
     leak: float
     parameters: np.ndarray
     restart: np.ndarray
+    candidate: np.ndarray
 
     def __len__(self) -> int:
         return len(self.parameters)
 
     def rows(self, index: np.ndarray) -> "Network":
         """The networks at these row numbers (or under this mask)."""
-        return self.with_parameters(self.parameters[index], self.restart[index])
+        return self.with_parameters(self.parameters[index], index)
 
-    def with_parameters(self, parameters: np.ndarray, restart: np.ndarray) -> "Network":
-        return Network(
-            self.architecture,
-            self.factor,
-            self.leak,
-            np.asarray(parameters, np.float32),
-            np.asarray(restart, np.int32),
+    def with_parameters(self, parameters: np.ndarray, index: np.ndarray) -> "Network":
+        """Other parameters (N, P) for the networks at these row numbers (or under this mask)."""
+        return replace(
+            self,
+            parameters=np.asarray(parameters, np.float32),
+            restart=self.restart[index],
+            candidate=self.candidate[index],
         )
 
     def tensor(self, kind: str, cell: int) -> np.ndarray:
@@ -165,23 +168,29 @@ class Network:
                 "activation": np.array([self.factor, self.leak], np.float64),
                 "parameters": self.parameters,
                 "restart": self.restart,
+                "candidate": self.candidate,
             },
         )
 
     @classmethod
     def load(cls, path: str | Path) -> "Network":
         found = load_arrays(
-            path, "network", ["sizes", "cells", "activation", "parameters", "restart"]
+            path,
+            "network",
+            ["sizes", "cells", "activation", "parameters", "restart", "candidate"],
         )
         try:
             inputs, outputs = (int(n) for n in found["sizes"])
             cells = tuple((int(o), int(s)) for o, s in found["cells"])
             architecture = Architecture(inputs, cells, outputs)
             factor, leak = (float(v) for v in found["activation"])
-            network = cls(architecture, factor, leak, found["parameters"], found["restart"])
+            labels = found["restart"], found["candidate"]
+            network = cls(architecture, factor, leak, found["parameters"], *labels)
             expected = (len(network.restart), architecture.size)
             if network.parameters.shape != expected or network.parameters.dtype != np.float32:
                 raise ValueError(f"parameters are {network.parameters.shape}, not {expected}")
+            if network.candidate.shape != network.restart.shape:
+                raise ValueError(f"{len(network.candidate)} candidates, not {len(network)}")
         except (TypeError, ValueError) as e:
             raise ArtifactError(f"{path}: not a valid network: {e}") from e
         return network

@@ -22,11 +22,12 @@ SCREEN = 1024  # sequences on which all candidates are tried before a few see al
 class Trials:
     """What was tried, a row a candidate.
 
-    restart: (C,) int32; setting: (C,) or (C, 3) float32, what was varied
+    restart, candidate: (C,) int32; setting: (C,) or (C, 3) float32, what was varied
     passed: (C,) int32, sequences right before the first wrong one, out of `checked`
     """
 
     restart: np.ndarray
+    candidate: np.ndarray
     setting: np.ndarray
     passed: np.ndarray
     checked: np.ndarray
@@ -73,10 +74,10 @@ def first_exact(
 
 
 def clip(network: Network, kind: str, evaluator: Evaluator) -> tuple[Network, Trials]:
-    """Set to 0 all parameters of a kind up to the highest threshold that keeps a restart exact.
+    """Set to 0 all parameters of a kind up to the highest threshold that keeps a network exact.
 
-    kind: "weight" or "bias". Every magnitude that occurs in a restart is tried as its threshold,
-    and 0. A restart that is not exact even at 0 is dropped; if none is exact, the one that passes
+    kind: "weight" or "bias". Every magnitude that occurs in a network is tried as its threshold,
+    and 0. A network that is not exact even at 0 is dropped; if none is exact, the one that passes
     most sequences is kept as it is, so that there is something to show.
     """
     chosen = network.architecture.mask(kind)
@@ -91,7 +92,11 @@ def clip(network: Network, kind: str, evaluator: Evaluator) -> tuple[Network, Tr
     best, passed, checked = first_exact(evaluator, network.factor, candidates)
     counts = [len(levels) for levels in thresholds]
     trials = Trials(
-        np.repeat(network.restart, counts), np.concatenate(thresholds), passed, checked
+        np.repeat(network.restart, counts),
+        np.repeat(network.candidate, counts),
+        np.concatenate(thresholds),
+        passed,
+        checked,
     )
     rows = [k for k, found in enumerate(best) if found]
     clipped = [candidates[k][best[k][0]] for k in rows]
@@ -99,7 +104,7 @@ def clip(network: Network, kind: str, evaluator: Evaluator) -> tuple[Network, Tr
         unclipped = passed[np.cumsum(counts) - 1]
         rows = [int(np.argmax(unclipped))]
         clipped = [network.parameters[rows[0]]]
-    return network.with_parameters(np.array(clipped), network.restart[rows]), trials
+    return network.with_parameters(np.array(clipped), np.array(rows)), trials
 
 
 def quantized(network: Network, row: int, steps: Sequence[float]) -> np.ndarray:
@@ -118,10 +123,10 @@ def quantized(network: Network, row: int, steps: Sequence[float]) -> np.ndarray:
 def quantize(
     network: Network, steps: Sequence[float], keep: int, evaluator: Evaluator
 ) -> tuple[Network, np.ndarray, Trials]:
-    """Round to the coarsest grids that keep a restart exact.
+    """Round to the coarsest grids that keep a network exact.
 
     steps: grid steps to try, in all combinations for weights, biases and initial states
-    keep: settings kept a restart, coarsest first; after them comes the unrounded network, with
+    keep: settings kept a network, coarsest first; after them comes the unrounded network, with
     steps of 0, as the last resort of the proof
     Returns the networks, a row a setting kept, their settings (C, 3), and all trials.
     """
@@ -134,11 +139,15 @@ def quantize(
     kept = [(k, i) for k, exact in enumerate(found) for i in [*exact, None]]
     result = network.with_parameters(
         np.array([network.parameters[k] if i is None else candidates[k][i] for k, i in kept]),
-        network.restart[[k for k, _ in kept]],
+        np.array([k for k, _ in kept]),
     )
     settings = np.array([np.zeros(3) if i is None else grid[i] for _, i in kept], np.float32)
     trials = Trials(
-        np.repeat(network.restart, len(grid)), np.tile(grid, (len(network), 1)), passed, checked
+        np.repeat(network.restart, len(grid)),
+        np.repeat(network.candidate, len(grid)),
+        np.tile(grid, (len(network), 1)),
+        passed,
+        checked,
     )
     return result, settings, trials
 

@@ -53,6 +53,8 @@ class Recipe:
     rate, strength: (steps,) float64, Adam's rate and the regulariser's i_T at each step
     factor: (steps,) float64, of the activation at each step; leak: of the activation
     noise: (steps,) float64, each state gets a uniform random number up to this added after a step
+    binarize: (steps,) float64, times the mean of (1 - s^2)^2 over sequences, steps and states s
+    with their noise: a pull to -1 and +1 that joins the gradient, but not the loss reported
     """
 
     architecture: Architecture
@@ -64,6 +66,7 @@ class Recipe:
     strength: np.ndarray
     factor: np.ndarray
     noise: np.ndarray
+    binarize: np.ndarray
     leak: float
     regularizer: Regularizer
 
@@ -77,10 +80,10 @@ class Recipe:
 
     @property
     def table(self) -> np.ndarray:
-        """(steps, 6) float32: rate, strength, Adam's two bias corrections, factor, noise."""
+        """(steps, 7) float32: rate, strength, Adam's two corrections, factor, noise, binarize."""
         n = np.arange(1, self.steps + 1)
         corrections = [1 / (1 - BETA1**n), 1 / (1 - BETA2**n)]
-        columns = [self.rate, self.strength, *corrections, self.factor, self.noise]
+        columns = [self.rate, self.strength, *corrections, self.factor, self.noise, self.binarize]
         return np.stack(columns, axis=1).astype(np.float32)
 
     @property

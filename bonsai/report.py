@@ -1,25 +1,39 @@
 """The report of a garden: one page, one Markdown table, and the same figures as JSON.
 
-Every number comes from the artifacts of the plants; nothing is computed here but sums of seconds.
+Every number comes from the artifacts of the plants; nothing is computed here but sums.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from bonsai.artifact import ArtifactError, load_json
-from bonsai.draw import NEGATIVE, POSITIVE, fraction, inlined, number
+from bonsai.artifact import ArtifactError, load_json, load_table
+from bonsai.chart import activation_chart, milestones, penalty_chart
+from bonsai.draw import NEGATIVE, POSITIVE, counted, fraction, inlined, number
+from bonsai.graph import Graph
+from bonsai.listing import highlighted, load_logic
 from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.result import Result
 
-PICTURES = ("machine", "graph", "dense", "curves", "clip", "quantize")
-STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "render")
+PICTURES = (
+    "machine",
+    "automaton",
+    "graph",
+    "dense",
+    "weights",
+    "loss",
+    "curves",
+    "clip",
+    "quantize",
+)
+STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "extract", "render")
 COLUMNS = (
     "plant",
     "weights + biases (states)",
@@ -28,6 +42,7 @@ COLUMNS = (
     "published holds",
     "certificate",
     "margin",
+    "program",
     "restarts: all / exact / proven",
     "seconds: training / all",
 )
@@ -40,6 +55,9 @@ class Plant:
 
     result: the network and its proof; published: weights, biases, states and `holds` of the graph
     to compare with, each or all None; restarts, exact_restarts: of training; machine: its task;
+    logic: as `load_logic` reads it; activation: factor and leak of the graph; train: the plant's
+    parameters of that stage; exact: the step at which the result's restart was first exact in
+    validation, and falls: those of its live weights after that, as `milestones` says
     dense: non-zero weights and biases of the same restart before pruning;
     seconds: what each stage took; pictures: SVG by name (PICTURES)
     """
@@ -51,12 +69,17 @@ class Plant:
     restarts: int
     exact_restarts: int
     machine: Machine
+    logic: Mapping[str, Any]
+    activation: tuple[float, float]
+    train: Any
+    exact: int | None
+    falls: Sequence[tuple[int, int, int]]
     dense: tuple[int, int]
     seconds: Mapping[str, float]
     pictures: Mapping[str, str]
 
 
-def load_plant(folder: Path, name: str, task: str, published: Mapping[str, Any]) -> Plant:
+def load_plant(folder: Path, name: str, parameters: Any) -> Plant:
     """Read the plant's folder. Raises ArtifactError naming the file that is missing or broken."""
     result = Result.load(folder / "proof.json")
     runs = Network.load(folder / "runs.npz")
@@ -68,14 +91,24 @@ def load_plant(folder: Path, name: str, task: str, published: Mapping[str, Any])
         stage: float(_fields(folder / "seconds" / f"{stage}.json", "seconds")["seconds"])
         for stage in STAGES
     }
+    columns = ["restart", "step", "accuracy", "live"]
+    history, _ = load_table(folder / "history.parquet", "history", columns)
+    exact, falls = milestones(history, result.restart)
+    graph = Graph.load(folder)
+    published = parameters.published
     return Plant(
         name=name,
-        task=task,
+        task=parameters.task.source,
         result=result,
         published={k: published.get(k) for k in ("weights", "biases", "states", "holds")},
         restarts=train["restarts"],
         exact_restarts=train["exact_restarts"],
         machine=Machine.load(folder / "machine.parquet"),
+        logic=load_logic(folder / "logic.json"),
+        activation=(graph.factor, graph.leak),
+        train=parameters.train,
+        exact=exact,
+        falls=falls,
         dense=(weights, biases),
         seconds=seconds,
         pictures={picture: _text(folder / f"{picture}.svg") for picture in PICTURES},
@@ -97,7 +130,7 @@ def garden(plants: Sequence[Plant]) -> dict[str, Any]:
                 "restarts": plant.restarts,
                 "exact_restarts": plant.exact_restarts,
                 "proven_restarts": plant.result.proven_restarts,
-                "program_lines": None,
+                "program_lines": (plant.logic["program"] or {}).get("lines"),
                 "train_seconds": plant.seconds["train"],
                 "total_seconds": _total(plant),
                 "published": dict(plant.published),
@@ -106,12 +139,24 @@ def garden(plants: Sequence[Plant]) -> dict[str, Any]:
     return {"plants": entries}
 
 
+def totals(plants: Sequence[Plant]) -> dict[str, Any]:
+    """The garden in a handful of figures, for `dvc metrics` and `dvc exp show`."""
+    results = [plant.result for plant in plants]
+    return {
+        "proven": sum(r.proven for r in results),
+        "weights": sum(r.weights for r in results),
+        "biases": sum(r.biases for r in results),
+        "margin": min((r.margin for r in results if r.margin is not None), default=None),
+        "seconds": round(sum(_total(plant) for plant in plants), 1),
+    }
+
+
 def row(plant: Plant) -> list[str]:
     """The plant's cells of the table, in the order of COLUMNS."""
     result, published = plant.result, plant.published
     certificate = "none"
     if result.certificate is not None:
-        certificate = _count(result.certificate_states or 0, result.certificate)
+        certificate = counted(result.certificate_states or 0, result.certificate)
     return [
         plant.name,
         _size(result.weights, result.biases, result.states),
@@ -120,6 +165,7 @@ def row(plant: Plant) -> list[str]:
         published["holds"] or "—",
         certificate,
         "—" if result.margin is None else number(result.margin),
+        counted(plant.logic["program"]["lines"], "lines") if plant.logic["program"] else "—",
         f"{plant.restarts} / {plant.exact_restarts} / {result.proven_restarts}",
         f"{plant.seconds['train']:.1f} / {_total(plant):.1f}",
     ]
@@ -153,6 +199,9 @@ def page(plants: Sequence[Plant]) -> str:
             "row": row(plant),
             "verdict": verdict(plant),
             "facts": facts(plant),
+            "late": late(plant),
+            "explorer": f"../plants/{quote(plant.name, safe='')}/explorer.html",
+            "program": highlighted((plant.logic["program"] or {}).get("text") or ""),
             # The SVGs come from our own stages, which escape every name.
             "pictures": {
                 name: Markup(inlined(svg, f"p{i}-{name}-")) for name, svg in plant.pictures.items()
@@ -164,6 +213,8 @@ def page(plants: Sequence[Plant]) -> str:
         columns=COLUMNS,
         sections=sections,
         summary=summary(plants),
+        activation=Markup(inlined(activation_chart(_activations(plants)), "activation-")),
+        penalty=Markup(inlined(penalty_chart(_penalties(plants)), "penalty-")),
         positive=POSITIVE,
         negative=NEGATIVE,
     )
@@ -216,6 +267,47 @@ def verdict(plant: Plant) -> list[str]:
     return said
 
 
+def late(plant: Plant) -> str:
+    """When the result's restart learnt the task, and when its weights fell away after that."""
+    if plant.exact is None:
+        return "This restart was exact in no validation during training."
+    said = f"Exact in validation from step {plant.exact} on"
+    if not plant.falls:
+        return f"{said}; no weight fell away after that."
+    step, before, after = min(plant.falls, key=lambda fall: fall[2] - fall[1])
+    last, _, left = plant.falls[-1]
+    return (
+        f"{said}; the weights left above the clip level fall long after the loss is flat: most at "
+        f"once at step {step}, from {before} to {after}, and last at step {last}, to {left}."
+    )
+
+
+def _activations(plants: Sequence[Plant]) -> dict[str, tuple[float, float]]:
+    """The distinct activations of the graphs, and those that training began with."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for plant in plants:
+        found.setdefault(plant.activation, []).append(plant.name)
+    begun = {(float(p.train.factor[0][1]), float(p.train.leak)) for p in plants}
+    for setting in sorted(begun - set(found)):
+        found[setting] = ["where training begins"]
+    return {_listed(names): setting for setting, names in found.items()}
+
+
+def _penalties(plants: Sequence[Plant]) -> dict[str, tuple[float, float, float, float]]:
+    """The distinct regularisers of the garden, with the strength that they end with."""
+    found: dict[tuple[float, float, float, float], list[str]] = {}
+    for plant in plants:
+        r = plant.train.regularizer
+        setting = (float(r.strength[-1][1]), float(r.threshold), float(r.steepness), float(r.l1))
+        found.setdefault(setting, []).append(plant.name)
+    return {_listed(names): setting for setting, names in found.items()}
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a, b, c and 5 more`"""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
 def facts(plant: Plant) -> list[tuple[str, str]]:
     """Names and values of the smaller figures."""
     result, machine = plant.result, plant.machine
@@ -226,9 +318,9 @@ def facts(plant: Plant) -> list[tuple[str, str]]:
     return [
         (
             "task",
-            f"{plant.task}: {_count(len(machine.states), 'states')}, "
-            f"{_count(len(machine.inputs), 'input bits')}, "
-            f"{_count(len(machine.outputs), 'output bits')}",
+            f"{plant.task}: {counted(len(machine.states), 'states')}, "
+            f"{counted(len(machine.inputs), 'input bits')}, "
+            f"{counted(len(machine.outputs), 'output bits')}",
         ),
         ("grid steps", ", ".join(grid)),
         (
@@ -257,7 +349,7 @@ def _holds(result: Result) -> str:
 def _word(word: Sequence[Sequence[int]], inputs: Sequence[str]) -> str:
     """`x = 0110, reset = 0001`, a bit a step; of a machine without inputs, the number of steps."""
     if not inputs:
-        return f"of {_count(len(word), 'steps')} (the task has no inputs)"
+        return f"of {counted(len(word), 'steps')} (the task has no inputs)"
     more = f"… ({len(word)} steps)" if len(word) > SHOWN_STEPS else ""
     return ", ".join(
         f"{name} = {''.join(str(bits[i]) for bits in word[:SHOWN_STEPS])}{more}"
@@ -269,13 +361,6 @@ def _size(weights: int | None, biases: int | None, states: int | None) -> str:
     if weights is None or biases is None:
         return "—"
     return f"{weights} + {biases}" + ("" if states is None else f" ({states})")
-
-
-def _count(count: int, plural: str) -> str:
-    """`1 box`, `4 boxes`"""
-    if count != 1:
-        return f"{count} {plural}"
-    return f"1 {plural.removesuffix('es') if plural == 'boxes' else plural.removesuffix('s')}"
 
 
 def _total(plant: Plant) -> float:

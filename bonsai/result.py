@@ -19,8 +19,11 @@ class Result:
     arithmetic: exact | float32 | any float32, what the proof speaks of
     counterexample: {word: input bits of each step, step: the wrong one, from 0, shortest: bool}
     reason: why it is neither proven nor wrong
-    grid: steps of weight, bias and initial state
-    tried: how many candidates were tried; backed_off: whether coarser ones did not prove
+    restart, candidate: of training and of the stage sparsify
+    rounded: steps that weights, biases and initial states were rounded to by the stage quantize
+    grid: coarsest steps that hold all of them in the end
+    weights_pruned, biases_pruned: before the stage polish
+    tried: how many rounded candidates were tried
     """
 
     plant: str
@@ -34,14 +37,16 @@ class Result:
     reason: str | None
     restart: int
     candidate: int
+    rounded: dict[str, float]
     grid: dict[str, float]
     neurons: int
     weights: int
     biases: int
     states: int
+    weights_pruned: int
+    biases_pruned: int
     proven_restarts: int
     tried: int
-    backed_off: bool
 
     @classmethod
     def load(cls, path: str | Path) -> "Result":

@@ -30,8 +30,37 @@ class Training(Protocol):
     """Training in progress: `kernels.fused.FusedTraining` or `kernels.plain.PlainTraining`."""
 
     def advance(self, steps: int) -> None: ...
-    def state(self) -> dict[str, np.ndarray]: ...
+    def state(self, *names: str) -> dict[str, np.ndarray]: ...
     def resume(self, state: dict[str, np.ndarray]) -> None: ...
+    def restrict(self, mask: np.ndarray) -> None: ...
+
+
+class Checkpoint:
+    """A file that keeps the state of a computation for a run after a kill; it is no artifact.
+
+    key: of all that the computation depends on; a file with another key is not read
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key = path, key
+        self._saved = time.monotonic()
+
+    def save(self, state: Callable[[], dict[str, np.ndarray]]) -> None:
+        """Write what `state` returns, at most every ten seconds."""
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            save_arrays(self.path, "checkpoint", state() | {"key": np.array(self.key)})
+            self._saved = time.monotonic()
+
+    def load(self, names: list[str]) -> dict[str, np.ndarray] | None:
+        """What was saved last, or None."""
+        try:
+            found = load_arrays(self.path, "checkpoint", [*names, "key"])
+        except ArtifactError:
+            return None
+        return {name: found[name] for name in names} if str(found["key"]) == self.key else None
+
+    def delete(self) -> None:
+        self.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -71,21 +100,19 @@ def train(
     check_every: int,
     patience: int,
     live: float,
-    checkpoint: Path | None = None,
-    key: str = "",
+    checkpoint: Checkpoint | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Run `training` to its end. `evaluator` holds the validation sequences, not stopping early.
 
-    checkpoint: where the state is kept while it runs, at most every ten seconds. A file there
-    with the same `key` is resumed, and the end is the same bytes as without the interruption.
+    checkpoint: where the state is kept while it runs; what is there already is resumed, and the
+    end is the same bytes as without the interruption
     """
     counted = recipe.architecture.mask("weight") | recipe.architecture.mask("bias")
     log = _Log([], [], [])
     waiting = recipe.settled_from
     if checkpoint is not None:
-        log = _resume(training, checkpoint, key)
-    saved = time.monotonic()
+        log = _resume(training, checkpoint)
     while log.step < recipe.steps and not log.settled(patience, waiting):
         steps = min(check_every, recipe.steps - log.step)
         training.advance(steps)
@@ -98,9 +125,8 @@ def train(
         )
         log.live.append((np.abs(parameters[:, counted]) > live).sum(axis=1).astype(np.int32))
         report(log.progress(state))
-        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            save_arrays(checkpoint, "checkpoint", state | log.arrays() | {"key": np.array(key)})
-            saved = time.monotonic()
+        if checkpoint is not None:
+            checkpoint.save(lambda: training.state() | log.arrays())
     state = training.state()
     factor = float(recipe.table[log.step - 1, 4])
     parameters, history = state["parameters"], state["history"][: log.step]
@@ -109,7 +135,12 @@ def train(
     a = log.arrays()
     return Trained(
         network=Network(
-            recipe.architecture, factor, recipe.leak, parameters[finite], restart[finite]
+            recipe.architecture,
+            factor,
+            recipe.leak,
+            parameters[finite],
+            restart[finite],
+            restart[finite],
         ),
         history=history[:, finite],
         checks=a["checks"],
@@ -166,16 +197,13 @@ class _Log:
         )
 
 
-def _resume(training: Training, checkpoint: Path, key: str) -> _Log:
-    """Put `training` where the checkpoint left it; from the start if it is not of this run."""
-    names = ["step", "parameters", "mean", "square", "history", "checks", "accuracy", "live"]
-    try:
-        found = load_arrays(checkpoint, "checkpoint", [*names, "key"])
-    except ArtifactError:
+def _resume(training: Training, checkpoint: Checkpoint) -> _Log:
+    """Put `training` where the checkpoint left it; from the start if there is none."""
+    logged = ["checks", "accuracy", "live"]
+    found = checkpoint.load(["step", "parameters", "mean", "square", "history", *logged])
+    if found is None:
         return _Log([], [], [])
-    if str(found["key"]) != key:
-        return _Log([], [], [])
-    training.resume({name: found[name] for name in names[:5]})
+    training.resume({name: value for name, value in found.items() if name not in logged})
     return _Log(
         [int(step) for step in found["checks"]], list(found["accuracy"]), list(found["live"])
     )

@@ -7,7 +7,7 @@
 //
 // Compile-time constants (kernels/layout.py): LANES, PAIR, ITEMS (work-items), INPUTS, OUTPUTS,
 // PARAMETERS, STEPS, LEAK, RECORD, HEAD_N (width), HEAD_H (offset in the record), HEAD_W and HEAD_B
-// (in the parameters), and CELLS(F) = F(n, O, S, W, B, S0, X, H, C, FIRST) for each cell: widths; offsets
+// (in the parameters), CARRY (states of all cells, at least 1), NOISE_SEED, and CELLS(F) = F(n, O, S, W, B, S0, X, H, C, FIRST) for each cell: widths; offsets
 // of W, b and s0 in the parameters; of its x and its h in the record; of its states among all states;
 // whether it is the first. CELLS_REVERSED(F) is from the last to the first.
 
@@ -92,6 +92,24 @@ inline void neurons(const int n, const int O, const int S, Weights W, Weights b,
             OFF(slopes, H), factor);
 inline void forward(Weights p, Data before, Slots now, const bool keep, Slots slopes, float factor) {
     CELLS(FORWARD)
+}
+
+// The integer hash of `bonsai.recipe.hashed`.
+// Source: Chris Wellons, "Prospecting for hash functions", 2018.
+#define HASH(h) h ^= h >> 16; h *= 0x7feb352du; h ^= h >> 15; h *= 0x846ca68bu; h ^= h >> 16
+
+// Uniform in [-1, 1) for one state of LANES sequences at one time, as in `Recipe.noise_at`.
+inline vec uniform_at(uint group, uint t, uint state) {
+    uvec h = NOISE_SEED + ((group * LANES + LANE_NUMBERS) * STEPS + t) * CARRY + state;
+    HASH(h);
+    return AS_VEC(AS_IVEC((h >> 9) | 0x3f800000u)) * 2.0f - 3.0f;
+}
+
+// Adds noise of this size to the states in a record; no two groups of sequences have the same.
+#define DISTURB(n, O, S, W, B, S0, X, H, C, FIRST) \
+    for (int i = 0; i < S; i++) AT(record, H + O + i) += noise * uniform_at(group, t, C + i);
+inline void disturb(Slots record, const float noise, const uint group, const uint t) {
+    CELLS(DISTURB)
 }
 
 #define START(n, O, S, W, B, S0, X, H, C, FIRST) \

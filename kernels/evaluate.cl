@@ -1,13 +1,13 @@
 // How many sequences each of many candidate networks gets right; one work-item a candidate.
 // Compile-time constants: those of cell.cl. limits: number of candidates, number of sequence groups
-// to look at; activation: its factor.
+// to look at; activation: its factor, and the noise on the states.
 
 __kernel void evaluate(__global int *right, __global vec *scratch, Weights parameters, Data inputs,
                        Data targets, __global const int *limits, __global const float *activation) {
     const int item = get_global_id(0);
     if (item >= limits[0]) return;
     Weights p = parameters + item * PARAMETERS;
-    const float factor = activation[0];
+    const float factor = activation[0], noise = activation[1];
     const Slots records = scratch + (STRIDE == 1 ? item * 2 * RECORD : item); // before, now
     int count = 0;
     for (int group = 0; group < limits[1]; group++) {
@@ -20,6 +20,7 @@ __kernel void evaluate(__global int *right, __global vec *scratch, Weights param
             const Slots now = OFF(records, t & 1 ? RECORD : 0);
             for (int i = 0; i < INPUTS; i++) AT(now, i) = x[t * INPUTS + i];
             forward(p, before, now, false, now, factor);
+            if (noise > 0.0f) disturb(now, noise, group, t);
             for (int o = 0; o < OUTPUTS; o++) {
                 wrong |= wrong_lanes(head(p, now, o), y[t * OUTPUTS + o]);
             }

@@ -8,9 +8,10 @@ from bonsai.graph import Graph
 from bonsai.network import Architecture
 from kernels.device import open_device
 from kernels.layout import as_float, cell_constants, interleaved, record
-from kernels.program import launch, on_device, source
+from kernels.program import launch, on_device, overwrite, source
 
 BATCH = 1024  # dense candidates a launch
+BIAS, WEIGHT, INITIAL = 5, 6, 7  # places in `_table`
 
 
 class Evaluator:
@@ -38,6 +39,7 @@ class Evaluator:
             "STEPS": inputs.shape[1],
             "EARLY": int(early),
             "LEAK": as_float(leak),
+            "NOISE_SEED": "0u",
         }
         self._lanes = device.lanes
         self._work = (-(-BATCH // device.group), device.group)
@@ -48,11 +50,17 @@ class Evaluator:
         self._targets = on_device(interleaved(targets, device.lanes))
 
     def right(
-        self, parameters: np.ndarray, factor: float, sequences: int | None = None
+        self,
+        parameters: np.ndarray,
+        factor: float,
+        sequences: int | None = None,
+        noise: float = 0.0,
     ) -> np.ndarray:
         """(C, P) to (C,) int32: sequences right, out of the first `sequences` (all by default).
 
         factor: of the activation
+        noise: each state gets a uniform random number up to this added after each step, the same
+        ones for every candidate
         """
         groups = (sequences or self.sequences) // self._lanes
         counts = []
@@ -71,7 +79,7 @@ class Evaluator:
                 self._inputs,
                 self._targets,
                 on_device(np.array([len(some), groups], np.int32)),
-                on_device(np.array([factor], np.float32)),
+                on_device(np.array([factor, noise], np.float32)),
             )
             counts.append(right.numpy()[: len(some)])
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
@@ -82,10 +90,16 @@ class GraphEvaluator:
 
     inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not checked; N a multiple of 8
     early: stop a graph at its first wrong sequence, and count those before it
+    nodes: graphs up to this size share one compiled kernel
     """
 
     def __init__(
-        self, graphs: Sequence[Graph], inputs: np.ndarray, targets: np.ndarray, early: bool
+        self,
+        graphs: Sequence[Graph],
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        early: bool,
+        nodes: int = 0,
     ) -> None:
         device = open_device()
         items = len(graphs)
@@ -93,7 +107,7 @@ class GraphEvaluator:
         constants = {
             "LANES": device.lanes,
             "ITEMS": items,
-            "NODES": max(len(g.nodes) for g in graphs),
+            "NODES": max(nodes, *(len(g.nodes) for g in graphs)),
             "INPUTS": inputs.shape[2],
             "OUTPUTS": targets.shape[2],
             "STEPS": inputs.shape[1],
@@ -113,6 +127,15 @@ class GraphEvaluator:
         self._scratch = on_device(np.zeros(values, np.float32))
         self._arrays = [on_device(a) for a in arrays]
 
+    def right_with(
+        self, biases: np.ndarray, weights: np.ndarray, initial: np.ndarray
+    ) -> np.ndarray:
+        """(G,) int32, with other numbers in the order in which `_table` has them."""
+        for place, values in ((BIAS, biases), (WEIGHT, weights), (INITIAL, initial)):
+            if values.size:
+                overwrite(self._arrays[place], values.astype(np.float32).reshape(-1))
+        return self.right()
+
     def right(self) -> np.ndarray:
         """(G,) int32"""
         found, *_ = launch(
@@ -125,6 +148,32 @@ class GraphEvaluator:
             *self._arrays,
         )
         return found.numpy()
+
+
+class VariantEvaluator:
+    """Counts how many sequences variants of one graph get right before the first wrong one.
+
+    count: of variants; nodes: of the largest graph that shares the compiled kernel
+    inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not checked; N a multiple of 8
+    """
+
+    def __init__(
+        self, graph: Graph, count: int, nodes: int, inputs: np.ndarray, targets: np.ndarray
+    ) -> None:
+        self._graph = graph
+        self._all = GraphEvaluator([graph] * count, inputs, targets, early=True, nodes=nodes)
+
+    def right(self, weights: np.ndarray, biases: np.ndarray, initial: np.ndarray) -> np.ndarray:
+        """(C,) int32, for weights (C, E) in the order of the edges, biases (C, K) of all neurons
+        and heads and initial states (C, S), both in the order of the nodes.
+        """
+        graph = self._graph
+        column = {(e.source, e.target): i for i, e in enumerate(graph.edges)}
+        biased = graph.where("output", "recurrent", "head")
+        computed = [*graph.where("output", "recurrent"), *graph.where("head")]
+        order = [column[source, node] for node in computed for source, _ in graph.incoming[node]]
+        place = [biased.index(node) for node in computed]
+        return self._all.right_with(biases[:, place], weights[:, order], initial)
 
 
 def _table(graphs: Sequence[Graph]) -> list[np.ndarray]:

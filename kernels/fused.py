@@ -15,8 +15,9 @@ from bonsai.network import Architecture
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
 from kernels.layout import as_float, cell_constants, interleaved, record
-from kernels.program import Replay, launch, on_device, source
+from kernels.program import Replay, launch, on_device, overwrite, source
 
+STATE = ("parameters", "mean", "square", "step", "history")
 CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
 
 
@@ -50,6 +51,9 @@ class FusedTraining:
             "BLOCK": block(a, recipe.length, pair * device.lanes),
             "SEED": f"{recipe.seed}u",
             "NOISE_SEED": f"{recipe.noise_seed}u",
+            "PULL": as_float(
+                1 / (recipe.batch * recipe.length * max(1, sum(s for _, s in a.cells)))
+            ),
             "SCALE": as_float(1 / (recipe.batch * recipe.length * a.outputs)),
             "LEAK": as_float(recipe.leak),
             "THRESHOLD": as_float(recipe.regularizer.threshold),
@@ -73,34 +77,31 @@ class FusedTraining:
         self._targets = on_device(interleaved(targets, device.lanes))
         self._share = on_device(recipe.regularizer.share(a))
         self._table = on_device(recipe.table)
-        self.resume(
-            {
-                "step": np.zeros(r, np.int32),
-                "parameters": parameters.astype(np.float32),
-                "mean": np.zeros((r, a.size), np.float32),
-                "square": np.zeros((r, a.size), np.float32),
-                "history": np.zeros((recipe.steps, r, 2), np.float32),
-            }
-        )
-
-    def resume(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from what `state` returned."""
-        self._step = on_device(state["step"])
-        self._parameters = on_device(state["parameters"])
-        self._mean = on_device(state["mean"])
-        self._square = on_device(state["square"])
-        self._history = on_device(state["history"])
+        self._step = on_device(np.zeros(r, np.int32))
+        self._parameters = on_device(parameters.astype(np.float32))
+        self._mean = on_device(np.zeros((r, a.size), np.float32))
+        self._square = on_device(np.zeros((r, a.size), np.float32))
+        self._history = on_device(np.zeros((recipe.steps, r, 2), np.float32))
+        self._mask = on_device(np.ones((r, a.size), np.float32))
         self._replay = Replay(self._step_once)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """step (R,); parameters, mean, square (R, P); history (steps, R, 2): loss, penalty."""
-        return {
-            "step": self._step.numpy(),
-            "parameters": self._parameters.numpy(),
-            "mean": self._mean.numpy(),
-            "square": self._square.numpy(),
-            "history": self._history.numpy(),
-        }
+    def resume(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned; what is left out stays as it is."""
+        for tensor, name in zip(self._state(), STATE, strict=True):
+            if name in state:
+                overwrite(tensor, state[name])
+
+    def restrict(self, mask: np.ndarray) -> None:
+        """From now on parameters (R, P) that `mask` has False for are 0 after each step."""
+        overwrite(self._mask, mask.astype(np.float32))
+
+    def state(self, *names: str) -> dict[str, np.ndarray]:
+        """step (R,); parameters, mean, square (R, P); history (steps, R, 2): loss, penalty.
+
+        names: those of them that are wanted; all if none is named
+        """
+        every = zip(STATE, self._state(), strict=True)
+        return {name: tensor.numpy() for name, tensor in every if name in (names or STATE)}
 
     def advance(self, steps: int) -> None:
         """Take this many training steps, with all restarts."""
@@ -145,6 +146,7 @@ class FusedTraining:
             *self._state(),
             self._partial,
             self._share,
+            self._mask,
             self._table,
         )
         # All of them: what is left lazy would run its kernels again in the next call.

@@ -13,6 +13,18 @@ def forward(
     return _run(architecture, parameters.astype(np.float64), x, factor, leak)[0]
 
 
+def states(
+    architecture: Architecture,
+    parameters: np.ndarray,
+    x: np.ndarray,
+    factor: float,
+    leak: float,
+    noise: np.ndarray | None = None,
+) -> np.ndarray:
+    """States (N, T, S) of all cells after each time, with their noise; arguments as below."""
+    return _run(architecture, parameters.astype(np.float64), x, factor, leak, noise)[1]
+
+
 def loss_and_gradient(
     architecture: Architecture,
     parameters: np.ndarray,
@@ -21,14 +33,17 @@ def loss_and_gradient(
     factor: float,
     leak: float,
     noise: np.ndarray | None = None,
+    binarize: float = 0.0,
 ) -> tuple[float, np.ndarray]:
     """Mean squared hinge over (N, T, O), and its gradient (P,); target 0 is a don't-care.
 
     noise: (N, T, S), added to the states of all cells after each time
+    binarize: times the mean of (1 - s^2)^2 over these states, in the gradient alone
     """
     p = parameters.astype(np.float64)
     a = architecture
-    y, kept = _run(a, p, x, factor, leak, noise)
+    y, after, kept = _run(a, p, x, factor, leak, noise)
+    pull = 4 * binarize / max(1, after.size) * after * (after**2 - 1)
     hinge = np.where(target != 0, np.maximum(1 - y * target, 0), 0)
     dy = -2 * hinge * target / target.size
     gradient = np.zeros_like(p)
@@ -39,7 +54,9 @@ def loss_and_gradient(
 
     n, length = x.shape[:2]
     carry = [np.zeros((n, s)) for _, s in a.cells]
+    ends = np.cumsum([s for _, s in a.cells])[:-1]
     for t in reversed(range(length)):
+        carry = [c + d for c, d in zip(carry, np.split(pull[:, t], ends, axis=1), strict=True)]
         z_head, _ = kept[t][-1]
         w, dw = view("weight", -1)
         dw += z_head.T @ dy[:, t]
@@ -66,8 +83,8 @@ def _run(
     factor: float,
     leak: float,
     noise: np.ndarray | None = None,
-) -> tuple[np.ndarray, list[list[tuple[np.ndarray, np.ndarray]]]]:
-    """Outputs, and for each step each layer's input and pre-activation."""
+) -> tuple[np.ndarray, np.ndarray, list[list[tuple[np.ndarray, np.ndarray]]]]:
+    """Outputs, states after each step, and for each step each layer's input and pre-activation."""
 
     def tensor(kind: str, cell: int) -> np.ndarray:
         block = a.block(kind, cell)
@@ -75,7 +92,7 @@ def _run(
 
     n, length = x.shape[:2]
     states = [np.tile(tensor("initial", k), (n, 1)) for k in range(len(a.cells))]
-    outputs, kept = [], []
+    outputs, after, kept = [], [], []
     for t in range(length):
         h = x[:, t].astype(np.float64)
         layers = []
@@ -92,5 +109,6 @@ def _run(
         y = h @ tensor("weight", -1) + tensor("bias", -1)
         layers.append((h, y))
         outputs.append(y)
+        after.append(np.concatenate(states, axis=1))
         kept.append(layers)
-    return np.stack(outputs, axis=1), kept
+    return np.stack(outputs, axis=1), np.stack(after, axis=1), kept

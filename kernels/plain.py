@@ -41,6 +41,7 @@ class PlainTraining:
         self._units = len(inputs) // UNIT
         self._inputs, self._targets = inputs.astype(np.float32), targets.astype(np.float32)
         self._share = Tensor(recipe.regularizer.share(recipe.architecture))
+        self._mask = Tensor(np.ones_like(parameters, np.float32)).realize()
         r = recipe.restarts
         self.resume(
             {
@@ -63,6 +64,9 @@ class PlainTraining:
         self._adam.b2_t.assign(Tensor([BETA2**self._step])).realize()
         self._jitted = TinyJit(self._advance)
 
+    def restrict(self, mask: np.ndarray) -> None:
+        self._mask.assign(Tensor(mask.astype(np.float32))).realize()
+
     def state(self) -> dict[str, np.ndarray]:
         return {
             "step": np.full(self.recipe.restarts, self._step, np.int32),
@@ -82,7 +86,7 @@ class PlainTraining:
                     Tensor(self._inputs[rows]).realize(),
                     Tensor(self._targets[rows]).realize(),
                     Tensor([strength]).realize(),
-                    *self._activation(),
+                    *self._scheduled(),
                 )
             self._history[self._step, :, 0] = loss.numpy()
             self._history[self._step, :, 1] = penalty.numpy()
@@ -91,22 +95,35 @@ class PlainTraining:
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         rows = self.recipe.minibatch(self._step, self._units)
         x, target = Tensor(self._inputs[rows]), Tensor(self._targets[rows])
-        loss = self._loss(x, target, *self._activation())
-        gradient = loss.sum().gradient(self._parameters)[0]
+        loss, pull = self._loss(x, target, *self._scheduled())
+        gradient = (loss.sum() + pull.sum()).gradient(self._parameters)[0]
         return loss.numpy(), gradient.numpy()
 
-    def _activation(self) -> tuple[Tensor, Tensor]:
-        """The factor (1,) and the noise (B, T, S) of this step."""
-        factor = float(self.recipe.table[self._step, 4])
-        return Tensor([factor]).realize(), Tensor(self.recipe.noise_at(self._step)).realize()
+    def _scheduled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The factor (1,), the noise (B, T, S) and the pull's strength (1,) of this step."""
+        factor, _, binarize = (float(v) for v in self.recipe.table[self._step, 4:])
+        noise = self.recipe.noise_at(self._step)
+        return (
+            Tensor([factor]).realize(),
+            Tensor(noise).realize(),
+            Tensor([binarize]).realize(),
+        )
 
     def _advance(
-        self, x: Tensor, target: Tensor, strength: Tensor, factor: Tensor, noise: Tensor
+        self,
+        x: Tensor,
+        target: Tensor,
+        strength: Tensor,
+        factor: Tensor,
+        noise: Tensor,
+        binarize: Tensor,
     ) -> tuple[Tensor, Tensor]:
         self._adam.zero_grad()
-        loss, penalty = self._loss(x, target, factor, noise), self._penalty(strength)
-        (loss.sum() + penalty.sum()).backward()
+        loss, pull = self._loss(x, target, factor, noise, binarize)
+        penalty = self._penalty(strength)
+        (loss.sum() + pull.sum() + penalty.sum()).backward()
         Tensor.realize(loss, penalty, *self._adam.schedule_step())
+        self._parameters.assign(self._parameters * self._mask).realize()
         return loss, penalty
 
     def _tensor(self, kind: str, cell: int) -> Tensor:
@@ -115,14 +132,16 @@ class PlainTraining:
         shape = block.shape if kind == "weight" else (1, *block.shape)
         return self._parameters[:, block.slice].reshape(-1, *shape)
 
-    def _loss(self, x: Tensor, target: Tensor, factor: Tensor, noise: Tensor) -> Tensor:
-        """x: (B, T, I), target: (B, T, O); returns (R,), the mean squared hinge."""
+    def _loss(
+        self, x: Tensor, target: Tensor, factor: Tensor, noise: Tensor, binarize: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """x: (B, T, I), target: (B, T, O); the mean squared hinge (R,), and the pull (R,)."""
         a, r, batch = self.recipe.architecture, self.recipe.restarts, len(target)
         states = [
             self._tensor("initial", k).expand(r, batch, s) if s else None
             for k, (_, s) in enumerate(a.cells)
         ]
-        total = Tensor.zeros(r)
+        total, pull = Tensor.zeros(r), Tensor.zeros(r)
         for t in range(self.recipe.length):
             h = x[:, t].unsqueeze(0).expand(r, batch, a.inputs) if a.inputs else None
             first = 0
@@ -132,13 +151,16 @@ class PlainTraining:
                 pre = z @ self._tensor("weight", k) + self._tensor("bias", k)
                 value = ameo(pre, factor, self.recipe.leak)
                 h = value[:, :, :o]
-                states[k] = value[:, :, o:] + noise[:, t, first : first + s] if s else None
+                if s:
+                    state = value[:, :, o:] + noise[:, t, first : first + s]
+                    pull = pull + ((1 - state * state) ** 2).sum(axis=(1, 2))
+                    states[k] = state
                 first += s
             assert h is not None
             y = h @ self._tensor("weight", -1) + self._tensor("bias", -1)
             hinge = (target[:, t] * target[:, t] - y * target[:, t]).relu()
             total = total + (hinge * hinge).sum(axis=(1, 2))
-        return total / target.numel()
+        return total / target.numel(), binarize * pull / max(1, noise.numel())
 
     def _penalty(self, strength: Tensor) -> Tensor:
         """(R,)"""

@@ -8,27 +8,15 @@
 //
 // Compile-time constants (kernels/fused.py): those of cell.cl, and UNIT (groups drawn together),
 // RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), BLOCK,
-// SEED, NOISE_SEED, SCALE, CARRY (states of all cells) and BACK (widest output), at least 1.
+// SEED, SCALE (1 / (B T outputs)), PULL (1 / (B T states)) and BACK (widest output).
 
 #define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
-
-// The integer hash of `bonsai.recipe.hashed`.
-// Source: Chris Wellons, "Prospecting for hash functions", 2018.
-#define HASH(h) h ^= h >> 16; h *= 0x7feb352du; h ^= h >> 15; h *= 0x846ca68bu; h ^= h >> 16
 
 // Which group of the dataset is i-th in the minibatch of this step, as in `Recipe.minibatch`.
 inline uint drawn(uint step, uint i) {
     uint h = SEED + step * (GROUPS / UNIT) + i / UNIT;
     HASH(h);
     return h % POOL * UNIT + i % UNIT;
-}
-
-// Uniform in [-1, 1) for one state of LANES sequences at one time, as in `Recipe.noise_at`.
-inline vec uniform_at(uint step, uint group, uint t, uint state) {
-    uvec h = NOISE_SEED +
-             (((step * GROUPS + group) * LANES + LANE_NUMBERS) * STEPS + t) * CARRY + state;
-    HASH(h);
-    return AS_VEC(AS_IVEC((h >> 9) | 0x3f800000u)) * 2.0f - 3.0f;
 }
 
 // out = W delta of N rows of J columns.
@@ -146,6 +134,7 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
     const int restart = item / CHUNKS, chunk = item % CHUNKS;
     Weights p = parameters + restart * PARAMETERS;
     const float factor = schedule[step * SCHEDULE + 4], noise = schedule[step * SCHEDULE + 5];
+    const float pull = 4.0f * schedule[step * SCHEDULE + 6] * PULL; // d(1-s^2)^2/ds = 4 s (s^2-1)
 
     const Slots records = scratch + (STRIDE == 1 ? item * SLOTS : item); // from time -1 on
     const Slots deltas = OFF(records, PAIR * (STEPS + 1) * RECORD);
@@ -168,14 +157,9 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
             for (int u = 0; u < PAIR; u++)
                 for (int i = 0; i < INPUTS; i++) AT(now, u * RECORD + i) = x[u][t * INPUTS + i];
             forward(p, before, now, true, d, factor);
-            if (noise > 0.0f) {
-                #define ADD_NOISE(n, O, S, W, B, S0, X, H, C, FIRST) \
-                    for (int i = 0; i < S; i++) \
-                        for (int u = 0; u < PAIR; u++) \
-                            AT(now, u * RECORD + H + O + i) += \
-                                noise * uniform_at(step, pair * PAIR + u, t, C + i);
-                CELLS(ADD_NOISE)
-            }
+            if (noise > 0.0f)
+                for (int u = 0; u < PAIR; u++)
+                    disturb(OFF(now, u * RECORD), noise, step * GROUPS + pair * PAIR + u, t);
             for (int u = 0; u < PAIR; u++) {
                 for (int o = 0; o < OUTPUTS; o++) {
                     const vec target = y[u][t * OUTPUTS + o];
@@ -194,6 +178,15 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
             const int begin = end > BLOCK ? end - BLOCK : 0;
             for (int t = end - 1; t >= begin; t--) {
                 const Slots d = OFF(deltas, PAIR * t * DELTAS);
+                if (pull > 0.0f) {
+                    #define BINARIZE(n, O, S, W, B, S0, X, H, C, FIRST) \
+                        for (int u = 0; u < PAIR; u++) \
+                            for (int i = 0; i < S; i++) { \
+                                const vec s = AT(records, (PAIR * (t + 1) + u) * RECORD + H + O + i); \
+                                carry[(C + i) * PAIR + u] += pull * (s * (s * s - 1.0f)); \
+                            }
+                    CELLS(BINARIZE)
+                }
                 transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(d, RECORD), back);
                 #define BACKWARD(n, O, S, W, B, S0, X, H, C, FIRST) { \
                     const Slots delta = OFF(d, H); \
@@ -229,13 +222,15 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
     out[PARAMETERS] = lane_sum(loss) * SCALE;
 }
 
-// Sums the chunks of one restart, adds the sparse regulariser, and takes a step of Adam.
+// Sums the chunks of one restart, adds the sparse regulariser, and takes a step of Adam. What `mask`
+// has 0 for becomes 0.
 //   R(w) = 1/n sum( i_T (tanh((|w|-t) s) - tanh(-t s)) + i_L1 |w| )
 // `share` is 1/n of the tensor that a parameter belongs to, 0 where it is not regularised.
 // Source of Adam: Kingma and Ba, 2015.
 inline void adam(const int restart, const int step, __global float *parameters, __global float *mean,
                  __global float *square, __global float *history, __global const float *partial,
-                 __global const float *share, __global const float *schedule) {
+                 __global const float *share, __global const float *mask,
+                 __global const float *schedule) {
     const float rate = schedule[step * SCHEDULE], strength = schedule[step * SCHEDULE + 1];
     const float mean_bias = schedule[step * SCHEDULE + 2], square_bias = schedule[step * SCHEDULE + 3];
     float penalty = 0.0f, loss = 0.0f;
@@ -256,7 +251,8 @@ inline void adam(const int restart, const int step, __global float *parameters, 
         const float v = BETA2 * square[at] + (1.0f - BETA2) * g * g;
         mean[at] = m;
         square[at] = v;
-        parameters[at] = w - rate * (m * mean_bias) / (sqrt(v * square_bias) + EPSILON);
+        const float moved = w - rate * (m * mean_bias) / (sqrt(v * square_bias) + EPSILON);
+        parameters[at] = mask[at] > 0.0f ? moved : 0.0f;
     }
     for (int chunk = 0; chunk < CHUNKS; chunk++)
         loss += partial[(restart * CHUNKS + chunk) * (PARAMETERS + 1) + PARAMETERS];
@@ -274,9 +270,10 @@ __kernel void gradient(__global float *partial, __global vec *scratch, Weights p
 
 __kernel void update(__global float *parameters, __global float *mean, __global float *square,
                      __global int *counter, __global float *history, __global const float *partial,
-                     __global const float *share, __global const float *schedule) {
+                     __global const float *share, __global const float *mask,
+                     __global const float *schedule) {
     const int restart = get_global_id(0);
     if (restart >= RESTARTS) return;
-    adam(restart, counter[restart], parameters, mean, square, history, partial, share, schedule);
+    adam(restart, counter[restart], parameters, mean, square, history, partial, share, mask, schedule);
     counter[restart]++;
 }

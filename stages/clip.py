@@ -19,9 +19,9 @@ CURVE = np.round(np.geomspace(0.01, 4, 40), 4)
 
 def stage(parameters: Any, folder: Path) -> None:
     p = parameters.clip
-    network = Network.load(folder / "runs.npz")
+    network = Network.load(folder / "candidates.npz")
     machine = Machine.load(folder / "machine.parquet")
-    fresh = draw(machine, np.random.default_rng([p.seed, 1]), p.sequences, p.length)
+    fresh = draw(machine, np.random.default_rng([p.seed, 1]), p.sequences, p.length, p.tilted)
     evaluator = Evaluator(
         network.architecture, network.leak, fresh.inputs, fresh.targets, early=True
     )
@@ -35,6 +35,7 @@ def stage(parameters: Any, folder: Path) -> None:
         "clip",
         {
             "restart": pa.array(np.concatenate([t.restart for t in found])),
+            "candidate": pa.array(np.concatenate([t.candidate for t in found])),
             "kind": pa.array([k for k, t in zip(kinds, found, strict=True) for _ in t.restart]),
             "threshold": pa.array(np.concatenate([t.setting for t in found])),
             "passed": pa.array(np.concatenate([t.passed for t in found])),
@@ -43,11 +44,11 @@ def stage(parameters: Any, folder: Path) -> None:
         },
     )
     rows = [
-        f"{kind},{threshold},{exact_restarts(trials, threshold)}"
+        f"{kind},{threshold},{exact_candidates(trials, threshold)}"
         for kind, trials in zip(kinds, found, strict=True)
         for threshold in CURVE
     ]
-    save_text(folder / "clip.csv", "\n".join(["kind,threshold,exact_restarts", *rows]) + "\n")
+    save_text(folder / "clip.csv", "\n".join(["kind,threshold,exact", *rows]) + "\n")
     weights = [
         np.count_nonzero(network.parameters[:, network.architecture.mask(k)], axis=1)
         for k in kinds
@@ -56,18 +57,18 @@ def stage(parameters: Any, folder: Path) -> None:
     save_json(
         folder / "clip.json",
         {
-            "exact_restarts": len(network) if found[0].exact.any() else 0,
+            "exact_candidates": len(network) if found[0].exact.any() else 0,
             "smallest_weights": int(weights[0][smallest]),
             "smallest_biases": int(weights[1][smallest]),
         },
     )
 
 
-def exact_restarts(trials: Trials, threshold: float) -> int:
-    """How many restarts are exact with everything up to this threshold clipped."""
+def exact_candidates(trials: Trials, threshold: float) -> int:
+    """How many candidates are exact with everything up to this threshold clipped."""
     count = 0
-    for restart in np.unique(trials.restart):
-        below = (trials.restart == restart) & (trials.setting <= threshold)
+    for candidate in np.unique(trials.candidate):
+        below = (trials.candidate == candidate) & (trials.setting <= threshold)
         if below.any():
             highest = np.flatnonzero(below)[np.argmax(trials.setting[below])]
             count += bool(trials.exact[highest])

@@ -15,7 +15,7 @@ def stage(parameters: Any, folder: Path) -> None:
     machine = Machine.load(folder / "machine.parquet")
     rng = np.random.default_rng(p.seed)
     lengths = {"train": p.length, "validation": p.length, "test": p.test_length}
-    splits = {name: draw(machine, rng, p[name], lengths[name]) for name in SPLITS}
+    splits = {name: draw(machine, rng, p[name], lengths[name], p.tilted) for name in SPLITS}
     save_dataset(folder / "dataset.parquet", splits)
 
 

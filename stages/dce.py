@@ -33,13 +33,14 @@ def stage(parameters: Any, folder: Path) -> None:
         folder / "dce.parquet",
         "dce",
         {
-            "candidate": pa.array(range(len(after)), pa.int32()),
+            "row": pa.array(range(len(after)), pa.int32()),
+            "candidate": pa.array(network.candidate, pa.int32()),
             "restart": pa.array(network.restart, pa.int32()),
             **columns,
             "test_accuracy": pa.array(right, pa.float32()),
         },
     )
-    smallest = min(range(len(after)), key=lambda c: after[c].size)
+    smallest = min(range(len(after)), key=lambda row: after[row].size)
     save_json(
         folder / "dce.json",
         {f"{s}_before": getattr(before[smallest], s) for s in sizes}

@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from bonsai.artifact import load_table, save_text
-from bonsai.chart import clip_chart, quantize_chart, training_chart
+from bonsai.chart import (
+    clip_chart,
+    loss_chart,
+    quantize_chart,
+    training_chart,
+    weights_chart,
+)
 from bonsai.draw import dense_dot, graph_dot, graph_titles, layout
+from bonsai.explorer import page
 from bonsai.graph import Graph
+from bonsai.listing import load_logic
 from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.result import Result
@@ -40,9 +48,16 @@ def stage(parameters: Any, folder: Path) -> None:
     )
     save_text(folder / "dense.svg", svg)
 
+    logic = load_logic(folder / "logic.json")
+    letters = parameters.render.letters
+    text = page(name, graph, dense, machine, result, logic, letters, direction)
+    save_text(folder / "explorer.html", text)
+
     history, _ = load_table(folder / "history.parquet", "history", HISTORY)
     clip, _ = load_table(folder / "clip.parquet", "clip", CLIP)
     quantize, _ = load_table(folder / "quantize.parquet", "quantize", QUANTIZE)
+    save_text(folder / "weights.svg", weights_chart(dense, graph))
+    save_text(folder / "loss.svg", loss_chart(history, restart))
     save_text(folder / "curves.svg", training_chart(history, restart))
     save_text(folder / "clip.svg", clip_chart(clip, restart))
     save_text(folder / "quantize.svg", quantize_chart(quantize, restart, result.grid))

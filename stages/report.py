@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from bonsai.artifact import ArtifactError, save_json, save_text
-from bonsai.report import garden, load_plant, markdown, page
+from bonsai.report import garden, load_plant, markdown, page, totals
 from stages import PLANTS, ParameterError, parameters
 
 REPORT = Path("data/report")
@@ -19,9 +19,9 @@ def main() -> None:
     for name in settings.garden:
         if name not in settings.plants:
             raise ParameterError(f"params.yaml: garden lists '{name}', which is not in plants")
-        of_plant = settings.plants[name]
-        plants.append(load_plant(PLANTS / name, name, of_plant.task.source, of_plant.published))
+        plants.append(load_plant(PLANTS / name, name, settings.plants[name]))
     save_json(REPORT / "garden.json", garden(plants))
+    save_json(REPORT / "metrics.json", totals(plants))
     save_text(REPORT / "report.md", markdown(plants))
     save_text(REPORT / "index.html", page(plants))
     print(f"report: {(REPORT / 'index.html').resolve()}")

@@ -1,7 +1,6 @@
 """Train all restarts of a plant at once: python -m stages.train PLANT"""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,15 @@ from bonsai.artifact import save_json, save_table, save_text
 from bonsai.dataset import load_dataset
 from bonsai.network import Architecture
 from bonsai.recipe import Recipe, Regularizer, schedule
-from bonsai.train import Progress, Trained, Training, train
+from bonsai.train import Checkpoint, Progress, Trained, train
+from kernels.evaluate import Evaluator
+from kernels.training import KERNELS
 from stages import CHECKPOINTS, run_stage
 
 CURVE_POINTS = 200
 
 
 def stage(parameters: Any, folder: Path) -> None:
-    from kernels.evaluate import Evaluator
-    from kernels.fused import FusedTraining
-    from kernels.plain import PlainTraining
-
     p = parameters.train
     data = load_dataset(folder / "dataset.parquet", "train")
     check = load_dataset(folder / "dataset.parquet", "validation")
@@ -41,6 +38,7 @@ def stage(parameters: Any, folder: Path) -> None:
         strength=schedule(p.regularizer.strength, p.steps),
         factor=schedule(p.factor, p.steps),
         noise=schedule(p.noise, p.steps),
+        binarize=schedule(p.binarize, p.steps),
         leak=p.leak,
         regularizer=Regularizer(
             p.regularizer.threshold,
@@ -49,16 +47,14 @@ def stage(parameters: Any, folder: Path) -> None:
             p.regularizer.biases,
         ),
     )
-    kinds: dict[str, Callable[..., Training]] = {
-        "fused": FusedTraining,
-        "reference": PlainTraining,
-    }
-    training = kinds[p.kernel](
+    training = KERNELS[p.kernel](
         recipe, data.inputs, data.targets, architecture.initialize(rng, recipe.restarts)
     )
     evaluator = Evaluator(architecture, p.leak, check.inputs, check.targets, early=False)
-    checkpoint = CHECKPOINTS / f"{folder.name}.npz"
     content = (folder / "dataset.parquet").read_bytes() + OmegaConf.to_yaml(p).encode()
+    checkpoint = Checkpoint(
+        CHECKPOINTS / f"{folder.name}-train.npz", hashlib.sha256(content).hexdigest()
+    )
     with tqdm(total=p.steps, desc=f"train {parameters.name}", unit="step", disable=None) as bar:
 
         def report(progress: Progress) -> None:
@@ -77,7 +73,6 @@ def stage(parameters: Any, folder: Path) -> None:
             patience=p.patience,
             live=p.live,
             checkpoint=checkpoint,
-            key=hashlib.sha256(content).hexdigest(),
             report=report,
         )
     for restart in trained.dropped:
@@ -95,7 +90,7 @@ def stage(parameters: Any, folder: Path) -> None:
             "loss": float(np.median(trained.history[-1, :, 0])),
         },
     )
-    checkpoint.unlink(missing_ok=True)
+    checkpoint.delete()
 
 
 def _save_history(trained: Trained, folder: Path) -> None:

@@ -136,3 +136,31 @@ def shortest_wrong(graph: Graph, machine: Machine, length: int) -> int | None:
             return steps
         q = machine.next[q[i], a]
     return None
+
+
+def lookup(machine: Machine) -> Graph:
+    """A graph that looks every transition up: a neuron for each, and one for each bit it sets.
+
+    A neuron with n weights of +3 or -3 and bias 3 - 3n is the conjunction of its sources.
+    """
+    width = max(1, (len(machine.states) - 1).bit_length())
+    bits = [[1 if q >> b & 1 else -1 for b in range(width)] for q in range(len(machine.states))]
+    sources = [*machine.inputs, *(f"s{b}" for b in range(width))]
+    minterms: dict[str, tuple[float, Terms]] = {}
+    setters: dict[str, list[str]] = {f"r{b}": [] for b in range(width)}
+    setters |= {f"o{name}": [] for name in machine.outputs}
+    for q, a, after in machine.edges():
+        name = f"m{q}.{a}"
+        given = [*machine.symbols[a].tolist(), *bits[q]]
+        weights = {n: 3.0 * bit for n, bit in zip(sources, given, strict=True)}
+        minterms[name] = 3.0 - 3.0 * len(sources), weights
+        sets = [*bits[after], *machine.output[q, a].tolist()]
+        for neuron, bit in zip(setters.values(), sets, strict=True):
+            neuron += [name] if bit > 0 else []
+    either = {n: (3.0 * len(m) - 3.0, dict.fromkeys(m, 3.0)) for n, m in setters.items()}
+    return build(
+        " ".join(machine.inputs),
+        {f"s{b}": (bits[0][b], f"r{b}") for b in range(width)},
+        {**minterms, **either},
+        {name: (0, {f"o{name}": 1}) for name in machine.outputs},
+    )

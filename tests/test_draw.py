@@ -2,6 +2,7 @@
 
 import itertools
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bonsai.chart import clip_chart, quantize_chart, training_chart
+from bonsai.chart import (
+    activation_chart,
+    clip_chart,
+    loss_chart,
+    penalty_chart,
+    quantize_chart,
+    training_chart,
+    weights_chart,
+)
 from bonsai.draw import (
     SVG,
     cubes,
@@ -22,6 +31,7 @@ from bonsai.draw import (
     layout,
     machine_dot,
     number,
+    whole_dot,
 )
 from bonsai.graph import Edge, Graph, Node
 from bonsai.machine import Machine, MachineError
@@ -196,11 +206,44 @@ def test_charts_of_almost_nothing():
     grid = {"weight": 0.0, "bias": float(np.float32(0.3)), "initial": 1.0}
     for svg in (
         training_chart(history, 0),
+        loss_chart(history, 0),
         clip_chart(clip, 0),
         quantize_chart(quantize, 0, grid),
     ):
         assert ET.fromstring(svg).tag == f"{{{SVG}}}svg"
         assert "restart 0" in " ".join(texts(svg))
+
+
+def test_weights_before_and_after():
+    names = ("x$", "s<0>", "o0", "r0", "é✓")
+    svg = weights_chart(small(names), replace(small(names), edges=small().edges[:1]))
+    assert {"cell, before", "head, after", "x$", "s<0>", "bias"} <= set(texts(svg))
+    shades = [e.get("style", "") for e in ET.fromstring(svg).iter(f"{{{SVG}}}path")]
+    after = sum("fill: #" in style for style in shades)
+    assert after == 3 + 2 + 1 + 2  # weights and biases, before and after
+
+
+def test_activation_and_penalty_are_labelled():
+    shown = texts(activation_chart({"a$b$c": (0.5, 0.0625), "<b>": (1, 0)}))
+    assert {"f = 0.5, leak 1/16: a$b$c", "f = 1, leak 0: <b>"} <= set(shown)
+    assert "i_T 0.2, t 0.03, s 25, i_L1 0: all" in texts(
+        penalty_chart({"all": (0.2, 0.03, 25, 0)})
+    )
+
+
+def test_whole_shows_what_was_pruned_away():
+    dense = small()
+    svg = layout(whole_dot(replace(dense, edges=dense.edges[:1]), dense))
+    root = ET.fromstring(svg)
+    ids = {g.get("id") for g in root.iter(f"{{{SVG}}}g")}
+    assert {"n0", "n4", "e1-2", "f3-1"} <= ids
+    assert "e0-3" not in ids
+    assert sum(g.get("class") == "edge rest" for g in root.iter(f"{{{SVG}}}g")) == 2
+
+
+def test_machine_states_and_arrows_have_ids():
+    ids = {g.get("id") for g in ET.fromstring(layout(machine_dot(delay2()))).iter(f"{{{SVG}}}g")}
+    assert {"q0", "q3", "t0-1", "t3-3"} <= ids
 
 
 def test_load_task_by_name_and_by_path(tmp_path):

@@ -9,7 +9,7 @@ from bonsai.prune import eliminate_dead_code
 from bonsai.recipe import BETA1, BETA2, EPSILON, Recipe, Regularizer
 from kernels.evaluate import Evaluator, GraphEvaluator
 from kernels.fused import FusedTraining
-from kernels.oracle import forward, loss_and_gradient
+from kernels.oracle import forward, loss_and_gradient, states
 from kernels.plain import PlainTraining
 
 FACTOR, LEAK = 0.5, 0.0625
@@ -25,7 +25,7 @@ SHAPES = [  # cells, inputs, outputs, T, B, R
 ]
 
 
-def problem(cells, inputs, outputs, length, batch, restarts, steps=60, noise=0.0):
+def problem(cells, inputs, outputs, length, batch, restarts, steps=60, noise=0.0, binarize=0.0):
     """A recipe, data with don't-cares, and parameters whose gradients do not explode in time."""
     rng = np.random.default_rng(0)
     a = Architecture(inputs, cells, outputs)
@@ -39,6 +39,7 @@ def problem(cells, inputs, outputs, length, batch, restarts, steps=60, noise=0.0
         strength=np.linspace(0, 0.2, steps),
         factor=np.linspace(FACTOR, 0.25, steps),
         noise=np.linspace(0, noise, steps),
+        binarize=np.linspace(0, binarize, steps),
         leak=LEAK,
         regularizer=Regularizer(0.025, 10.0, 0.001, biases=True),
     )
@@ -61,35 +62,53 @@ def test_gradient_is_the_references(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES[4:6], ids=str)
-def test_noise_reaches_every_state_of_every_cell(shape):
-    recipe, x, y, p = problem(*shape, noise=0.2)
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+@pytest.mark.parametrize("binarize", [0.0, 2.0])
+def test_noise_and_pull_reach_every_state_of_every_cell(shape, noise, binarize):
+    recipe, x, y, p = problem(*shape, noise=noise, binarize=binarize)
     training = FusedTraining(recipe, x, y, p)
-    training.advance(20)
-    w, (loss, gradient) = training.state()["parameters"], training.gradient()
-    rows, factor = recipe.minibatch(20, len(x) // 8), float(recipe.table[20, 4])
-    noise = recipe.noise_at(20)
+    training.resume(training.state() | {"step": np.full(recipe.restarts, 20, np.int32)})
+    loss, gradient = training.gradient()
+    rows = recipe.minibatch(20, len(x) // 8)
+    factor, _, strength = (float(v) for v in recipe.table[20, 4:])
     for r in range(recipe.restarts):
         expected = loss_and_gradient(
-            recipe.architecture, w[r], x[rows], y[rows], factor, LEAK, noise
+            recipe.architecture,
+            p[r],
+            x[rows],
+            y[rows],
+            factor,
+            LEAK,
+            recipe.noise_at(20),
+            strength,
         )
         assert loss[r] == pytest.approx(expected[0], rel=1e-5)
         scale = np.abs(expected[1]).max()
         np.testing.assert_allclose(gradient[r], expected[1], rtol=0, atol=1e-4 * scale)
 
 
-def test_reference_is_the_finite_difference():
+@pytest.mark.parametrize("binarize", [0.0, 0.7])
+def test_reference_is_the_finite_difference(binarize):
     recipe, x, y, p = problem(((3, 2), (2, 2)), 2, 2, 5, 16, 1)
     a, w, h = recipe.architecture, p[0].astype(np.float64), 1e-6
-    _, gradient = loss_and_gradient(a, w, x, y, FACTOR, LEAK)
+    noise = np.random.default_rng(2).uniform(-0.2, 0.2, (len(x), 5, 4))
+
+    def pulled(w):
+        loss, _ = loss_and_gradient(a, w, x, y, FACTOR, LEAK, noise)
+        return loss + binarize * ((1 - states(a, w, x, FACTOR, LEAK, noise) ** 2) ** 2).mean()
+
+    _, gradient = loss_and_gradient(a, w, x, y, FACTOR, LEAK, noise, binarize)
     for i in range(a.size):
         e = np.eye(a.size)[i] * h
-        up, down = (loss_and_gradient(a, w + s * e, x, y, FACTOR, LEAK)[0] for s in (1, -1))
+        up, down = pulled(w + e), pulled(w - e)
         assert gradient[i] == pytest.approx((up - down) / (2 * h), abs=1e-6)
 
 
 def test_fused_training_is_tinygrads_autograd_and_adam():
-    recipe, x, y, p = problem(((2, 2),), 1, 1, 2, 16, 2, noise=0.3)
+    recipe, x, y, p = problem(((2, 2),), 1, 1, 2, 16, 2, noise=0.3, binarize=2.0)
     fused, plain = FusedTraining(recipe, x, y, p), PlainTraining(recipe, x, y, p)
+    for training in (fused, plain):
+        training.resume(training.state() | {"step": np.full(2, 20, np.int32)})
     for a, b in zip(fused.gradient(), plain.gradient(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     fused.advance(20)

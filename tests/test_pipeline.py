@@ -8,6 +8,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,9 @@ from conftest import ROOT
 
 TINY = "garden=tiny"
 PLANTS = ("delay1", "delay2")
-STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "render")
-TIMED = ("report/index.html", "report/report.md", "report/garden.json")  # they tell the seconds
+STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "extract", "render")
+# These tell the seconds.
+TIMED = tuple(f"report/{n}" for n in ("index.html", "report.md", "garden.json", "metrics.json"))
 
 
 class Copy:
@@ -177,8 +179,27 @@ def test_a_wrong_file_stops_at_the_stage_that_reads_it(unchanged: Copy) -> None:
     assert "stage prove of plant delay2: params.yaml: plants.delay2.prove.cells=-1" in said
 
 
-def test_metrics_are_a_row_a_plant(copy: Copy) -> None:
+def test_metrics_are_a_handful_of_totals(copy: Copy) -> None:
     shown = json.loads(copy.run("dvc", "metrics", "show", "--json"))[""]["data"]
+    assert shown.keys() == {"data/report/metrics.json"}
+    totals = shown["data/report/metrics.json"]["data"]
+    assert totals.keys() == {"proven", "weights", "biases", "margin", "seconds"}
+    assert totals["proven"] == len(PLANTS)
+
+
+def test_experiments_show_the_totals_and_what_changed(unchanged: Copy) -> None:
+    unchanged.configure(TINY, "plants.delay2.render.direction=TB")
+    (command,) = re.findall(r"dvc (exp show .*)", (ROOT / "Makefile").read_text())
+    flags = shlex.split(command.replace("$$", "$"))
+    shown = unchanged.run("dvc", *flags, "--csv").splitlines()[0].split(",")
+    totals = ["proven", "weights", "biases", "margin", "seconds"]
+    changed = ["plants.delay2.render.direction"]
+    assert [name for name in shown if name not in ("rev", "Created")] == totals + changed
+
+
+def test_metrics_of_plants_are_a_row_a_plant(copy: Copy) -> None:
+    files = [f"data/plants/{plant}/proof.json" for plant in PLANTS]
+    shown = json.loads(copy.run("dvc", "metrics", "show", "--json", *files))[""]["data"]
     assert shown.keys() == {f"data/plants/{plant}/proof.json" for plant in PLANTS}
     proof = shown["data/plants/delay1/proof.json"]["data"]
     assert {"proven", "margin", "weights", "biases", "states"} <= proof.keys()
@@ -194,6 +215,15 @@ def test_plots_show_curves_and_pictures(copy: Copy) -> None:
     copy.run("dvc", "plots", "show", "--out", ".dvc/tmp/plots")
     page = (copy.folder / ".dvc/tmp/plots/index.html").read_text()
     for shown in ("delay1: median loss", "delay2: exact restarts", "delay2_graph.svg"):
+        assert shown in page
+
+
+def test_plots_diff_sets_two_revisions_side_by_side(unchanged: Copy) -> None:
+    unchanged.configure(TINY, "plants.delay2.render.direction=TB")
+    unchanged.repro()
+    unchanged.run("dvc", "plots", "diff", "HEAD", "workspace", "--out", ".dvc/tmp/diff")
+    page = (unchanged.folder / ".dvc/tmp/diff/index.html").read_text()
+    for shown in ("workspace_data_plants_delay2_graph.svg", "HEAD_data_plants_delay2_graph.svg"):
         assert shown in page
 
 
@@ -215,7 +245,7 @@ def _read_by(module: Path, seen: set[Path]) -> set[Path]:
             names = [alias.name for alias in node.names]
         else:
             value = getattr(node, "value", None)
-            if isinstance(value, str) and (value.endswith(".cl") or value == "templates"):
+            if isinstance(value, str) and (value.endswith(".cl") or value in ("templates", "web")):
                 seen.add(module.parent / value)
             continue
         for name in names:

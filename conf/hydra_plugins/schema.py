@@ -107,11 +107,14 @@ class Published:
     biases: int | None = None
     states: int | None = None
     holds: str | None = None
+    lines: int | None = None
+    literals: int | None = None
 
 
 @dataclass
 class Render:
     direction: Direction = MISSING
+    letters: str = MISSING
 
 
 @dataclass
@@ -242,6 +245,15 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         "quantize", seed=seed, sequences=eights, length=positive, steps=grid, keep=positive
     )
     yield from section("prove", pairs=positive, cells=positive, rounds=positive)
+    yield from section(
+        "render",
+        letters=(
+            "two characters, not the same, and none of space * + = , ;",
+            lambda v: (
+                len(v) == 2 and v.isprintable() and v[0] != v[1] and not set(v) & set(" *+=,;")
+            ),
+        ),
+    )
 
 
 def _checked(version: int, *, _root_: Any) -> int:

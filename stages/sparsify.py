@@ -1,0 +1,129 @@
+"""Take away weights and biases while the network stays right: python -m stages.sparsify PLANT"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+from bonsai.artifact import save_json, save_table, save_text
+from bonsai.dataset import draw, load_dataset
+from bonsai.machine import Machine
+from bonsai.network import Network
+from bonsai.recipe import Recipe, Regularizer, schedule
+from bonsai.sparsify import Pace, Sparsified, Wiring, sparsify
+from bonsai.train import Checkpoint
+from kernels.evaluate import Evaluator
+from kernels.training import KERNELS
+from stages import CHECKPOINTS, run_stage
+
+
+def stage(parameters: Any, folder: Path) -> None:
+    p, t = parameters.sparsify, parameters.train
+    trained = Network.load(folder / "runs.npz")
+    machine = Machine.load(folder / "machine.parquet")
+    data = load_dataset(folder / "dataset.parquet", "train")
+    rng = np.random.default_rng([p.seed, 3])
+    fresh = draw(machine, rng, p.sequences, p.length, p.tilted)
+    evaluator = Evaluator(
+        trained.architecture, trained.leak, fresh.inputs, fresh.targets, early=True
+    )
+    pace = Pace(
+        noise=schedule(p.validation_noise, p.rounds),
+        steps=p.steps,
+        share=p.share,
+        neurons=p.neurons,
+        exchange=p.exchange,
+        replace=p.replace,
+        patience=p.patience,
+    )
+    start = _start(trained, evaluator, float(pace.noise[0]), p.slots)
+    if start is None:
+        found = _unsparsified(trained, evaluator)
+    else:
+        every = p.rounds * p.steps
+        recipe = Recipe(
+            architecture=trained.architecture,
+            restarts=p.slots,
+            batch=t.batch,
+            length=data.inputs.shape[1],
+            seed=int(rng.integers(1 << 32)),
+            rate=schedule(p.rate, every),
+            strength=np.full(every, p.strength),
+            factor=np.full(every, trained.factor),
+            noise=schedule(p.noise, every),
+            binarize=np.full(every, p.binarize),
+            leak=trained.leak,
+            regularizer=Regularizer(
+                t.regularizer.threshold,
+                t.regularizer.steepness,
+                t.regularizer.l1,
+                t.regularizer.biases,
+            ),
+        )
+        training = KERNELS[t.kernel](recipe, data.inputs, data.targets, start.parameters)
+        content = (folder / "runs.npz").read_bytes() + (folder / "dataset.parquet").read_bytes()
+        key = hashlib.sha256(content + OmegaConf.to_yaml(p).encode()).hexdigest()
+        checkpoint = Checkpoint(CHECKPOINTS / f"{folder.name}-sparsify.npz", key)
+        with tqdm(
+            total=p.rounds, desc=f"sparsify {parameters.name}", unit="round", disable=None
+        ) as bar:
+
+            def report(row: np.ndarray) -> None:
+                bar.update()
+                bar.set_postfix(smallest=row[0], median=row[1], kept=row[2], candidates=row[3])
+
+            found = sparsify(
+                start, training, evaluator, pace, p.seed, p.keep, checkpoint, report
+            )
+        checkpoint.delete()
+    _save(found, folder)
+
+
+def _start(trained: Network, evaluator: Evaluator, noise: float, slots: int) -> Network | None:
+    """The exact restarts, those that bear most noise first, again and again to fill all slots."""
+    exact = evaluator.right(trained.parameters, trained.factor) == evaluator.sequences
+    if not exact.any():
+        return None
+    rows = np.flatnonzero(exact)
+    bears = evaluator.right(trained.parameters[rows], trained.factor, noise=noise)
+    return trained.rows(np.resize(rows[np.argsort(-bears, kind="stable")], slots))
+
+
+def _unsparsified(trained: Network, evaluator: Evaluator) -> Sparsified:
+    """The restart that is right for most sequences before the first wrong one, as it is."""
+    passed = evaluator.right(trained.parameters, trained.factor)
+    best = trained.rows(np.array([int(np.argmax(passed))]))
+    size = Wiring(best.architecture).size(best.parameters != 0)
+    return Sparsified(best, size, np.zeros((0, 4), np.int32))
+
+
+def _save(found: Sparsified, folder: Path) -> None:
+    found.network.save(folder / "candidates.npz")
+    save_table(
+        folder / "sparsify.parquet",
+        "sparsify",
+        {
+            "candidate": pa.array(found.network.candidate),
+            "restart": pa.array(found.network.restart),
+            "size": pa.array(found.size, pa.int32()),
+        },
+    )
+    lines = ["round,smallest,median,kept,candidates"]
+    lines += [",".join(map(str, [n + 1, *row])) for n, row in enumerate(found.log.tolist())]
+    save_text(folder / "sparsify.csv", "\n".join(lines) + "\n")
+    save_json(
+        folder / "sparsify.json",
+        {
+            "rounds": len(found.log),
+            "candidates": len(found.size),
+            "smallest": int(found.size[0]),
+        },
+    )
+
+
+if __name__ == "__main__":
+    run_stage(stage)
