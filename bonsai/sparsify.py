@@ -4,8 +4,8 @@ Many networks shrink at once, each in a slot of its own. A round takes some of t
 and biases away from every slot, or a whole neuron, trains what is left for a few steps, and keeps
 the outcome where every validation sequence is right, with noise on the states; otherwise the slot
 goes back, and takes away less next time. A slot at its end also exchanges weights for others that
-it had lost. From time to time the smallest slots replace the largest. Every outcome that is kept is
-a candidate for the proof, because the very smallest are often right for long but not for ever.
+it had lost. From time to time the smallest slots replace the largest. Every outcome that is kept
+is a candidate for the proof, because the smallest are often right for long but not for ever.
 """
 
 from collections.abc import Callable
@@ -201,7 +201,7 @@ def _tried(slots: Slots, wiring: "Wiring", pace: Pace, rng: np.random.Generator)
             free = wiring.counted & ~mask
             free[np.concatenate([np.zeros(0, int), *gone])] = False
             choice = np.flatnonzero(free)
-            gained = rng.choice(choice, min(len(choice), rng.integers(1, 3)), replace=False)
+            gained = rng.permutation(choice)[: rng.integers(1, 3)]
             count = len(gained) + int(rng.integers(0, 2))
         order = np.argsort(sizes[left] * _jitter(rng, len(left)), kind="stable")
         mask[left[order[:count]]] = False

@@ -55,6 +55,8 @@ class PlainTraining:
         )
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
+        if hasattr(self, "_adam"):
+            state = self.state() | state
         self._step = int(state["step"][0])
         self._history = state["history"].copy()
         self._parameters = Tensor(state["parameters"]).realize()
@@ -68,14 +70,15 @@ class PlainTraining:
     def restrict(self, mask: np.ndarray) -> None:
         self._mask.assign(Tensor(mask.astype(np.float32))).realize()
 
-    def state(self) -> dict[str, np.ndarray]:
-        return {
+    def state(self, *names: str) -> dict[str, np.ndarray]:
+        every = {
             "step": np.full(self.recipe.restarts, self._step, np.int32),
             "parameters": self._parameters.numpy(),
             "mean": self._adam.m[0].numpy(),
             "square": self._adam.v[0].numpy(),
             "history": self._history.copy(),
         }
+        return {name: value for name, value in every.items() if name in (names or every)}
 
     def advance(self, steps: int) -> None:
         for _ in range(steps):

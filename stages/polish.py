@@ -1,4 +1,4 @@
-"""Make the smallest proven graphs smaller and rounder, proven still: python -m stages.polish PLANT"""
+"""Make the smallest proven graphs smaller and rounder: python -m stages.polish PLANT"""
 
 from dataclasses import asdict
 from functools import partial
@@ -45,11 +45,10 @@ def stage(parameters: Any, folder: Path) -> None:
         )
         for n, start in enumerate(progress):
             own = sure(start, machine)
+            assert isinstance(own, Certificate), f"the stage prove found graph {n} proven"
             small, own = simplify(start, machine, own, quick)
             x, y = fresh.inputs, fresh.targets
-            small, own = polish(
-                small, own, machine, quick, x, y, p.rounds, p.variants, p.seed + n
-            )
+            small, own = polish(small, own, machine, quick, x, y, p.rounds, p.variants, p.seed + n)
             polished.append(simplify(small, machine, own, quick))
             progress.set_postfix(smallest=min(g.size for g, _ in polished))
         best = min(range(len(polished)), key=lambda n: rank(*polished[n]))
