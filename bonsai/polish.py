@@ -2,9 +2,9 @@
 
 A round makes many variants of the graph at once, each with one to three of its numbers changed:
 set to zero, rounded, moved by a step of some grid, negated, or exchanged for another. Those that
-are larger are left out, the others have to get sequences right on the device, and the best that the
-prover then proves takes the graph's place. What comes to the same size may take it as well, so
-that the search drifts; the best graph met on the way is the result.
+are larger are left out, the others have to get sequences right on the device, and the best that
+the prover then proves takes the graph's place. What comes to the same size may take it as well,
+so that the search drifts; the best graph met on the way is the result.
 """
 
 from collections.abc import Callable

@@ -33,7 +33,10 @@ PICTURES = (
     "clip",
     "quantize",
 )
-STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "extract", "render")
+STAGES = (
+    "machine", "dataset", "train", "sparsify", "clip", "quantize", "dce", "prove", "polish",
+    "extract", "render",
+)  # fmt: skip
 COLUMNS = (
     "plant",
     "weights + biases (states)",

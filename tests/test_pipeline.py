@@ -21,7 +21,10 @@ from conftest import ROOT
 
 TINY = "garden=tiny"
 PLANTS = ("delay1", "delay2")
-STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "extract", "render")
+STAGES = (
+    "machine", "dataset", "train", "sparsify", "clip", "quantize", "dce", "prove", "polish",
+    "extract", "render",
+)  # fmt: skip
 # These tell the seconds.
 TIMED = tuple(f"report/{n}" for n in ("index.html", "report.md", "garden.json", "metrics.json"))
 
