@@ -182,6 +182,15 @@ def test_a_fault_too_deep_for_breadth_first_search_is_found():
     assert made.shortest_wrong(made.drowned, machine, 12) is None
 
 
+def test_a_wrong_word_stays_legal_as_it_is_shortened():
+    """A counter of parentheses that drifts: cuts of a long word are illegal at different steps."""
+    machine, drifting = TASKS["parens"](), made.moved(made.parens, 1, -0.995)
+    verdict = prove(drifting, machine)
+    assert isinstance(verdict, Counterexample)
+    assert right_until_last(verdict.word, drifting, machine)  # it refuses illegal words
+    assert len(verdict.word) < 60  # far from that of the simulated words
+
+
 def test_small_budgets_leave_it_undecided():
     machine = TASKS["delay1"]()
     assert isinstance(prove(made.average, machine), Certificate)
