@@ -44,7 +44,7 @@ class PlainTraining:
         self._share = Tensor(recipe.regularizer.share(recipe.architecture))
         self._mask = Tensor(np.ones_like(parameters, np.float32)).realize()
         r = recipe.restarts
-        self.resume(
+        self._begin(
             {
                 "step": np.zeros(r, np.int32),
                 "parameters": parameters.astype(np.float32),
@@ -55,6 +55,9 @@ class PlainTraining:
         )
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
+        self._begin(self.state() | state)
+
+    def _begin(self, state: dict[str, np.ndarray]) -> None:
         self._step = int(state["step"][0])
         self._history = state["history"].copy()
         self._parameters = Tensor(state["parameters"]).realize()
@@ -68,14 +71,15 @@ class PlainTraining:
     def restrict(self, mask: np.ndarray) -> None:
         self._mask.assign(Tensor(mask.astype(np.float32))).realize()
 
-    def state(self) -> dict[str, np.ndarray]:
-        return {
+    def state(self, *names: str) -> dict[str, np.ndarray]:
+        found = {
             "step": np.full(self.recipe.restarts, self._step, np.int32),
             "parameters": self._parameters.numpy(),
             "mean": self._adam.m[0].numpy(),
             "square": self._adam.v[0].numpy(),
             "history": self._history.copy(),
         }
+        return {name: value for name, value in found.items() if name in (names or found)}
 
     def advance(self, steps: int) -> None:
         for _ in range(steps):
