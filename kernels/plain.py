@@ -72,14 +72,14 @@ class PlainTraining:
         self._mask.assign(Tensor(mask.astype(np.float32))).realize()
 
     def state(self, *names: str) -> dict[str, np.ndarray]:
-        found = {
+        every = {
             "step": np.full(self.recipe.restarts, self._step, np.int32),
             "parameters": self._parameters.numpy(),
             "mean": self._adam.m[0].numpy(),
             "square": self._adam.v[0].numpy(),
             "history": self._history.copy(),
         }
-        return {name: value for name, value in found.items() if name in (names or found)}
+        return {name: value for name, value in every.items() if name in (names or every)}
 
     def advance(self, steps: int) -> None:
         for _ in range(steps):
