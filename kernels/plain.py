@@ -44,7 +44,7 @@ class PlainTraining:
         self._share = Tensor(recipe.regularizer.share(recipe.architecture))
         self._mask = Tensor(np.ones_like(parameters, np.float32)).realize()
         r = recipe.restarts
-        self.resume(
+        self._begin(
             {
                 "step": np.zeros(r, np.int32),
                 "parameters": parameters.astype(np.float32),
@@ -55,8 +55,9 @@ class PlainTraining:
         )
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
-        if hasattr(self, "_adam"):
-            state = self.state() | state
+        self._begin(self.state() | state)
+
+    def _begin(self, state: dict[str, np.ndarray]) -> None:
         self._step = int(state["step"][0])
         self._history = state["history"].copy()
         self._parameters = Tensor(state["parameters"]).realize()
