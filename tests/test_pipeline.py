@@ -217,7 +217,7 @@ def test_params_diff_names_what_was_overridden(unchanged: Copy) -> None:
 def test_plots_show_curves_and_pictures(copy: Copy) -> None:
     copy.run("dvc", "plots", "show", "--out", ".dvc/tmp/plots")
     page = (copy.folder / ".dvc/tmp/plots/index.html").read_text()
-    for shown in ("delay1: median loss", "delay2: exact restarts", "delay2_graph.svg"):
+    for shown in ("delay1: median loss", "delay2: exact candidates", "delay2_graph.svg"):
         assert shown in page
 
 
