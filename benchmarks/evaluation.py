@@ -63,7 +63,7 @@ def network(size: Size) -> Network:
             chosen = rng.choice(where, count, replace=False)
             p[0, chosen] = rng.choice([-1, -0.75, -0.5, 0.5, 0.75, 1], count)
         p[0, a.mask("initial")] = rng.choice([-1, 1], a.mask("initial").sum())
-        found = Network(a, FACTOR, LEAK, p, np.zeros(1, np.int32))
+        found = Network(a, FACTOR, LEAK, p, *[np.zeros(1, np.int32)] * 2)
         graph = as_graph(found)
         if eliminate_dead_code(graph, fold=False).size == size.weights + size.biases:
             return found
@@ -82,7 +82,11 @@ def embedded(found: Network, cells: tuple[tuple[int, int], ...]) -> Network:
     small = found.architecture
     large = Architecture(small.inputs, cells, small.outputs)
     result = Network(
-        large, FACTOR, LEAK, np.zeros((1, large.size), np.float32), np.zeros(1, np.int32)
+        large,
+        FACTOR,
+        LEAK,
+        np.zeros((1, large.size), np.float32),
+        *[np.zeros(1, np.int32)] * 2,
     )
     width = given = small.inputs
     for k, ((o, s), (wide, _)) in enumerate(zip(small.cells, cells, strict=True)):

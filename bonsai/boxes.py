@@ -102,6 +102,8 @@ def grow_boxes(
         return None, f"boxes: no proof for factor {graph.factor} and leak {graph.leak}"
     if max((len(sources) for sources in graph.incoming), default=0) > 2000:
         return None, "boxes: a neuron has more than 2000 edges"
+    if not (np.abs(states) < LARGEST).all():
+        return None, f"boxes: states beyond {LARGEST:.0f} are reached"
     intervals = Intervals(graph)
     scale = _scale(intervals.plan, machine, machine_state, states)
     reason = ""
@@ -130,7 +132,8 @@ def _scale(
     every = np.linspace(0, len(states) - 1, min(STRETCHED, len(states))).astype(np.int64)
     s, legal = states[every], machine.legal[machine_state[every]]
     n = s.shape[1]
-    x = machine.symbols[[np.flatnonzero(row)[i % row.sum()] for i, row in enumerate(legal)]]
+    nth = np.arange(len(s)) % legal.sum(axis=1) + 1  # of the legal symbols, in turn
+    x = machine.symbols[(legal.cumsum(axis=1) >= nth[:, None]).argmax(axis=1)]
     action = np.empty((n, n))
     for j in range(n):
         moved = np.zeros(n, np.float32)
@@ -180,7 +183,7 @@ class _Growth:
             mapped += len(leaves)
             if not least > 0:
                 return f"have an output without a sure sign after {n + 1} rounds"
-            if not max(-low.min(initial=0), high.max(initial=0)) < LARGEST:
+            if not (np.abs([low, high]) < LARGEST).all():
                 return f"do not close in {n + 1} rounds"
             changed = self.grow(self.targets(leaves, a), low, high, GRID * 2.0 ** (n // COARSEN))
             if mapped > images:

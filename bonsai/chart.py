@@ -284,27 +284,27 @@ def _styles() -> Iterator[dict[str, Any]]:
 
 
 def clip_chart(clip: pa.Table, shown: int) -> str:
-    """How many restarts stay exact as the threshold rises, and what it leaves of the shown one.
+    """How many candidates stay exact as the threshold rises, and what it leaves of the shown one.
 
-    clip: columns restart, kind (weight | bias), threshold, exact; the thresholds of a restart are
-    the magnitudes that occur in it, and between two of them it behaves as at the lower one
+    clip: columns candidate, kind (weight | bias), threshold, exact; the thresholds of a candidate
+    are the magnitudes that occur in it, and between two of them it behaves as at the lower one
     """
-    restart, kind, threshold, exact = (
+    candidate, kind, threshold, exact = (
         clip[name].to_numpy(zero_copy_only=False)
-        for name in ("restart", "kind", "threshold", "exact")
+        for name in ("candidate", "kind", "threshold", "exact")
     )
 
     def draw(axes: np.ndarray) -> None:
         counts, left = axes.flat
-        counts.set_title("Restarts still exact")
-        left.set_title(f"Magnitudes above it, restart {shown}")
+        counts.set_title("Candidates still exact")
+        left.set_title(f"Magnitudes above it, candidate {shown}")
         for name, color in (("weight", POSITIVE), ("bias", NEGATIVE)):
             levels = np.unique(threshold[kind == name])
             if not levels.size:
                 continue
             total = np.zeros(len(levels), int)
-            for r in np.unique(restart):
-                own = np.flatnonzero((kind == name) & (restart == r))
+            for r in np.unique(candidate):
+                own = np.flatnonzero((kind == name) & (candidate == r))
                 if not own.size:
                     continue
                 own = own[np.argsort(threshold[own], kind="stable")]
@@ -331,19 +331,19 @@ def clip_chart(clip: pa.Table, shown: int) -> str:
             ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
             ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
-    return _svg(draw, 1, 2, (5.6, 2.6), "Clipping: exact restarts by threshold")
+    return _svg(draw, 1, 2, (5.6, 2.6), "Clipping: exact candidates by threshold")
 
 
 def quantize_chart(quantize: pa.Table, shown: int, grid: dict[str, float]) -> str:
-    """How many restarts have an exact setting on each grid, and the settings of the shown one.
+    """How many candidates have an exact setting on each grid, and the settings of the shown one.
 
-    quantize: columns restart, weight_step, bias_step, initial_step, exact; rows of which `exact`
+    quantize: columns candidate, weight_step, bias_step, initial_step, exact; rows of which `exact`
     is null were not tried, and are left out
     grid: the steps of the result: weight, bias, initial; 0 is not rounded
     """
     quantize = quantize.filter(pc.is_valid(quantize["exact"]))
-    restart, exact = (
-        quantize[name].to_numpy(zero_copy_only=False) for name in ("restart", "exact")
+    candidate, exact = (
+        quantize[name].to_numpy(zero_copy_only=False) for name in ("candidate", "exact")
     )
     steps = {
         name: quantize[f"{name}_step"].to_numpy().astype(float)
@@ -355,11 +355,13 @@ def quantize_chart(quantize: pa.Table, shown: int, grid: dict[str, float]) -> st
 
     def draw(axes: np.ndarray) -> None:
         counts, settings = axes.flat
-        counts.set_title("Restarts exact by grid step")
+        counts.set_title("Candidates exact by grid step")
         colors = {"weight": POSITIVE, "bias": NEGATIVE, "initial": INK}
         plurals = {"weight": "weights", "bias": "biases", "initial": "initials"}
         for offset, (name, color) in zip((-0.26, 0, 0.26), colors.items(), strict=True):
-            heights = [len(np.unique(restart[exact & (steps[name] == level)])) for level in levels]
+            heights = [
+                len(np.unique(candidate[exact & (steps[name] == level)])) for level in levels
+            ]
             at = np.arange(len(levels)) + offset
             alpha = 0.55 if name == "initial" else 0.9
             counts.bar(at, heights, 0.24, color=color, alpha=alpha, label=plurals[name], lw=0)
@@ -370,8 +372,8 @@ def quantize_chart(quantize: pa.Table, shown: int, grid: dict[str, float]) -> st
         counts.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         counts.set_xlabel("grid step")
 
-        settings.set_title(f"Settings of restart {shown}")
-        mine = restart == shown
+        settings.set_title(f"Settings of candidate {shown}")
+        mine = candidate == shown
         for i, w in enumerate(levels):
             for j, b in enumerate(levels):
                 here = mine & (steps["weight"] == w) & (steps["bias"] == b)
@@ -392,7 +394,7 @@ def quantize_chart(quantize: pa.Table, shown: int, grid: dict[str, float]) -> st
             ax.set_xlim(-0.6, len(levels) - 0.4)
             ax.set_xticks(range(len(levels)), labels, fontsize=7.5)
 
-    return _svg(draw, 1, 2, (5.6, 2.6), "Quantisation: exact restarts by grid step")
+    return _svg(draw, 1, 2, (5.6, 2.6), "Quantisation: exact candidates by grid step")
 
 
 def _svg(

@@ -207,9 +207,12 @@ class Graph:
             for j in range(o + s):
                 kind, i, letter = ("output", j, "o") if j < o else ("recurrent", j - o, "r")
                 nodes.append(Node(kind, k, i, named(f"{letter}{i}{suffix[k]}"), float(bias[j])))
-            connect([*x, *state_at[k]], first, network.tensor("weight", k)[row])
+            outputs_at = list(range(first, first + o))
+            for layer in (found for found in a.layers if found.cell == k):
+                sources = [*(outputs_at if layer.reads == k else x), *state_at[k]]
+                connect(sources, first + layer.neurons.start, network.values(layer.weight)[row])
             feedback += [(first + o + i, state_at[k][i]) for i in range(s)]
-            x = list(range(first, first + o))
+            x = outputs_at
         bias = network.tensor("bias", -1)[row]
         first = len(nodes)
         nodes += [Node("head", -1, i, named(n), float(bias[i])) for i, n in enumerate(outputs)]

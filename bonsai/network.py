@@ -8,6 +8,13 @@ For cell k with input x (width n) and state s (width S), and output width O:
 
 Unlike Elman's cell, the output handed on and the new state are separate, each with its own bias.
 Wo and Wr are kept side by side as one matrix W = [Wo | Wr] of (n+S, O+S), and bo, br likewise.
+
+In a *stacked* cell the recurrent neurons read the cell's outputs, of the same step, in place of x:
+
+    s' = A([o, s] Wr + br)         Wr: (O+S, S)
+
+so that an update may be a function of two layers, as that of a register with two operands is.
+Wo and Wr are then two matrices, one after the other. A cell without states is the same either way.
 """
 
 from collections.abc import Iterator
@@ -27,7 +34,7 @@ class Block:
     kind: str  # weight | bias | initial
     cell: int  # -1 for the head
     offset: int
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # of a weight (sources, neurons)
 
     @property
     def size(self) -> int:
@@ -39,16 +46,38 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """Neurons of a cell that read the same: A([x, s] W + b), s being the states of their cell.
+
+    reads: the cell whose outputs are x, -1 for the network's inputs
+    neurons: which columns of the cell's [o | s'] they are
+    weight: W (width of x + S, neurons)
+    bias: b in the flat vector
+    """
+
+    cell: int
+    reads: int
+    neurons: slice
+    weight: Block
+    bias: slice
+
+
+@dataclass(frozen=True)
 class Architecture:
     """Sizes of a network: input bits, (outputs O, states S) of each cell, output bits.
 
+    stacked: whether recurrent neurons read the outputs of their cell in place of its inputs
+
     >>> Architecture(1, ((4, 2),), 1).size
     31
+    >>> Architecture(1, ((4, 2),), 1, stacked=True).size
+    37
     """
 
     inputs: int
     cells: tuple[tuple[int, int], ...]
     outputs: int
+    stacked: bool = False
 
     def __post_init__(self) -> None:
         if not self.cells or any(o < 1 or s < 0 for o, s in self.cells):
@@ -58,7 +87,7 @@ class Architecture:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Every tensor in order: W, b and s0 of each cell, then the head's W and b."""
+        """Every tensor in order: W (stacked: Wo, Wr), b, s0 of each cell, the head's W and b."""
         found: list[Block] = []
 
         def add(kind: str, cell: int, *shape: int) -> None:
@@ -67,7 +96,11 @@ class Architecture:
 
         width = self.inputs
         for k, (o, s) in enumerate(self.cells):
-            add("weight", k, width + s, o + s)
+            if self.stacked and s:
+                add("weight", k, width + s, o)
+                add("weight", k, o + s, s)
+            else:
+                add("weight", k, width + s, o + s)
             add("bias", k, o + s)
             add("initial", k, s)
             width = o
@@ -75,8 +108,27 @@ class Architecture:
         add("bias", -1, self.outputs)
         return tuple(found)
 
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """What is computed in a step up to the head, in order: one or (stacked) two a cell."""
+        found = []
+        for k in range(len(self.cells)):
+            bias = self.block("bias", k).slice
+            weights = [b for b in self.blocks if (b.kind, b.cell) == ("weight", k)]
+            first = 0
+            for reads, weight in zip((k - 1, k), weights, strict=False):
+                end = first + weight.shape[1]
+                span = slice(bias.start + first, bias.start + end)
+                found.append(Layer(k, reads, slice(first, end), weight, span))
+                first = end
+        return tuple(found)
+
     def block(self, kind: str, cell: int) -> Block:
-        return next(b for b in self.blocks if b.kind == kind and b.cell == cell)
+        """The one of this kind in this cell; a stacked cell has two weights, see `layers`."""
+        found = [b for b in self.blocks if b.kind == kind and b.cell == cell]
+        if len(found) != 1:
+            raise ValueError(f"cell {cell} has {len(found)} blocks of kind {kind}, not one")
+        return found[0]
 
     @cached_property
     def size(self) -> int:
@@ -95,8 +147,8 @@ class Architecture:
         """Kind and flat indices of each tensor of the cell's formula (Wo and Wr apart)."""
         for b in self.blocks:
             index = np.arange(b.offset, b.offset + b.size).reshape(b.shape)
-            if b.cell >= 0 and b.kind != "initial":
-                o = self.cells[b.cell][0]
+            o, s = self.cells[b.cell]
+            if b.cell >= 0 and b.kind != "initial" and b.shape[-1] == o + s:
                 yield b.kind, index[..., :o]
                 yield b.kind, index[..., o:]
             else:
@@ -154,7 +206,10 @@ class Network:
 
     def tensor(self, kind: str, cell: int) -> np.ndarray:
         """(R, *shape) view of one block; cell -1 is the head."""
-        block = self.architecture.block(kind, cell)
+        return self.values(self.architecture.block(kind, cell))
+
+    def values(self, block: Block) -> np.ndarray:
+        """(R, *shape) view of one block."""
         return self.parameters[:, block.slice].reshape(len(self), *block.shape)
 
     def save(self, path: str | Path) -> None:
@@ -165,6 +220,7 @@ class Network:
             {
                 "sizes": np.array([a.inputs, a.outputs], np.int32),
                 "cells": np.array(a.cells, np.int32),
+                "stacked": np.array(a.stacked),
                 "activation": np.array([self.factor, self.leak], np.float64),
                 "parameters": self.parameters,
                 "restart": self.restart,
@@ -174,15 +230,15 @@ class Network:
 
     @classmethod
     def load(cls, path: str | Path) -> "Network":
-        found = load_arrays(
-            path,
-            "network",
-            ["sizes", "cells", "activation", "parameters", "restart", "candidate"],
-        )
+        names = ["sizes", "cells", "stacked", "activation", "parameters", "restart", "candidate"]
+        found = load_arrays(path, "network", names)
         try:
             inputs, outputs = (int(n) for n in found["sizes"])
             cells = tuple((int(o), int(s)) for o, s in found["cells"])
-            architecture = Architecture(inputs, cells, outputs)
+            stacked = found["stacked"]
+            if stacked.shape != () or stacked.dtype != np.bool_:
+                raise ValueError("stacked is not a single truth value")
+            architecture = Architecture(inputs, cells, outputs, bool(stacked))
             factor, leak = (float(v) for v in found["activation"])
             labels = found["restart"], found["candidate"]
             network = cls(architecture, factor, leak, found["parameters"], *labels)

@@ -1,10 +1,10 @@
 """Local search over the numbers of a proven graph, with the prover as judge.
 
-A round makes many variants of the graph at once, each with one to three of its numbers changed: set
-to zero, rounded, moved by a step of some grid, negated, or exchanged for another. Those that are
-larger are left out, the others have to get sequences right on the device, and the best that the
-prover then proves takes the graph's place. What comes to the same size may take it as well, so that
-the search drifts; the best graph met on the way is the result.
+A round makes many variants of the graph at once, each with one to three of its numbers changed:
+set to zero, rounded, moved by a step of some grid, negated, or exchanged for another. Those that
+are larger are left out, the others have to get sequences right on the device, and the best that
+the prover then proves takes the graph's place. What comes to the same size may take it as well,
+so that the search drifts; the best graph met on the way is the result.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Prove = Callable[[Graph, Machine], Any]
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """All numbers of a graph in one vector: weights of its edges, then biases, then initial states.
+    """All numbers of a graph in one vector: weights of its edges, biases, and initial states.
 
     biased: nodes that may have a bias; states: the state nodes
     """

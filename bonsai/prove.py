@@ -3,8 +3,9 @@
 `prove` looks for a certificate: entries, each a machine state with a box of network states, such
 that entry 0 holds the initial pair, every legal input leads from all of an entry into entries, and
 every output checked has the right sign all over them. First a few points are tried; then words are
-simulated, in which most wrong graphs fail; then boxes, in cells that what was simulated suggests;
-then many points, and at last long words. `bonsai.check` checks a certificate independently.
+simulated, in which most wrong graphs fail, and a few boxes grown around what was met; then many
+long words and many boxes, and at last many points. `bonsai.check` checks a certificate
+independently.
 """
 
 from dataclasses import dataclass
@@ -18,15 +19,19 @@ from bonsai.graph import Graph
 from bonsai.machine import Machine
 from bonsai.points import Plan, search_points, wrong
 
-FEW = 256  # points that are tried before boxes
-SHORT = 192, 64  # words and their length that boxes start from
-LONG = 768, 400  # of the last search for a counterexample
+FEW = 256  # points and boxes that are tried first
+SHORT, LONG = (192, 64), (768, 400)  # words simulated, and their length
 NEAR = 256  # simulated states are taken to be equal on a grid of one part in so many
 SHORTEN = 4000  # steps simulated to shorten what the search found
 
 
 def prove(
-    graph: Graph, machine: Machine, pairs: int = 20000, cells: int = 4000, rounds: int = 300
+    graph: Graph,
+    machine: Machine,
+    pairs: int = 20000,
+    cells: int = 4000,
+    rounds: int = 300,
+    quick: bool = False,
 ) -> Certificate | Counterexample | Undecided:
     """Decide whether `graph` has the outputs of `machine` on every legal word of every length.
 
@@ -34,6 +39,7 @@ def prove(
     and one more for each state of the machine
     cells: the largest certificate of boxes
     rounds: of growing boxes, for each size of cells
+    quick: whether to give up after a few points and cells, which nearly all small proofs need
 
     Deterministic. Raises ValueError if the graph has other numbers of inputs or outputs.
     """
@@ -48,22 +54,23 @@ def prove(
         found, right, points = search_points(plan, machine, min(FEW, pairs))
         if found is not None:
             return found
-        word, machine_state, states = simulate(plan, machine, *SHORT)
-        if word is not None:
-            return _counterexample(plan, machine, word, right)
-        boxed, boxes = grow_boxes(graph, machine, machine_state, states, cells, rounds)
-        if boxed is not None:
-            return boxed
-        if pairs > FEW:
+        attempts = (min(FEW, cells), SHORT), (cells, LONG)
+        for most, (number, length) in attempts[: 1 if quick else 2]:
+            word, machine_state, states = simulate(plan, machine, number, length)
+            if word is not None:
+                short = _shortened(plan, machine, word)
+                return Counterexample(short, shortest=len(short) == right + 1)
+            boxed, boxes = grow_boxes(graph, machine, machine_state, states, most, rounds)
+            if boxed is not None:
+                return boxed
+        if pairs > FEW and not quick:
             found, right, points = search_points(plan, machine, pairs)
             if found is not None:
                 return found
-        word, *_ = simulate(plan, machine, *LONG)
-        if word is not None:
-            return _counterexample(plan, machine, word, right)
+    tried = words(machine, *(SHORT if quick else LONG)).symbols
     return Undecided(
         f"{points}; {boxes}; every word of {right} steps is right, "
-        f"and so are {len(words(machine, *LONG).symbols[0])} random ones of {LONG[1]}"
+        f"and so are {tried.shape[1]} random ones of {len(tried)}"
     )
 
 
@@ -130,12 +137,6 @@ def simulate(
     return None, machine_state[first], states[first]
 
 
-def _counterexample(plan: Plan, machine: Machine, word: np.ndarray, right: int) -> Counterexample:
-    """Shortened; every word of `right` steps is known to be right."""
-    short = _shortened(plan, machine, word)
-    return Counterexample(short, shortest=len(short) == right + 1)
-
-
 def _shortened(plan: Plan, machine: Machine, word: np.ndarray) -> tuple[int, ...]:
     """Cut stretches out of a wrong word (T,) for as long as it stays legal and wrong."""
     spent, size = 0, len(word) // 2
@@ -156,9 +157,9 @@ def _first_wrong(plan: Plan, machine: Machine, words: np.ndarray) -> np.ndarray 
     for t in range(words.shape[1]):
         legal = machine.legal[q, words[:, t]]
         q, states, words = q[legal], states[legal], words[legal]
-        a = words[:, t]
         if not len(q):
             return None
+        a = words[:, t]
         states, y = plan.step(states, machine.symbols[a])
         failed = wrong(y, machine.output[q, a])
         if failed.any():

@@ -33,7 +33,10 @@ PICTURES = (
     "clip",
     "quantize",
 )
-STAGES = ("machine", "dataset", "train", "clip", "quantize", "dce", "prove", "extract", "render")
+STAGES = (
+    "machine", "dataset", "train", "sparsify", "clip", "quantize", "dce", "prove", "polish",
+    "extract", "render",
+)  # fmt: skip
 COLUMNS = (
     "plant",
     "weights + biases (states)",
@@ -262,8 +265,13 @@ def verdict(plant: Plant) -> list[str]:
             "Not proven: no input sequence was found on which it is wrong, and no certificate "
             f"either. What was tried: {(result.reason or 'nothing').rstrip('.')}."
         )
-    if result.backed_off:
-        said.append("Coarser grids than this were right on the samples, but could not be proven.")
+    before = result.weights_pruned + result.biases_pruned
+    after = result.weights + result.biases
+    if after < before:
+        said.append(
+            f"Pruned to {before} weights and biases; {before - after} more fell where the proof "
+            "holds without them."
+        )
     return said
 
 

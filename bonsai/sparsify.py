@@ -4,8 +4,8 @@ Many networks shrink at once, each in a slot of its own. A round takes some of t
 and biases away from every slot, or a whole neuron, trains what is left for a few steps, and keeps
 the outcome where every validation sequence is right, with noise on the states; otherwise the slot
 goes back, and takes away less next time. A slot at its end also exchanges weights for others that
-it had lost. From time to time the smallest slots replace the largest. Every outcome that is kept is
-a candidate for the proof, because the very smallest are often right for long but not for ever.
+it had lost. From time to time the smallest slots replace the largest. Every outcome that is kept
+is a candidate for the proof, because the smallest are often right for long but not for ever.
 """
 
 from collections.abc import Callable
@@ -201,7 +201,7 @@ def _tried(slots: Slots, wiring: "Wiring", pace: Pace, rng: np.random.Generator)
             free = wiring.counted & ~mask
             free[np.concatenate([np.zeros(0, int), *gone])] = False
             choice = np.flatnonzero(free)
-            gained = rng.choice(choice, min(len(choice), rng.integers(1, 3)), replace=False)
+            gained = rng.permutation(choice)[: rng.integers(1, 3)]
             count = len(gained) + int(rng.integers(0, 2))
         order = np.argsort(sizes[left] * _jitter(rng, len(left)), kind="stable")
         mask[left[order[:count]]] = False
@@ -224,20 +224,21 @@ class Wiring:
         a = architecture
         self.counted = a.mask("weight") | a.mask("bias")
         source, target = np.full(a.size, -1), np.full(a.size, -1)  # numbers of neurons; -1: none
-        first = 0
-        x = np.full(a.inputs, -1)
-        for k, (o, s) in enumerate(a.cells):
-            own = first + np.arange(o + s)
-            block = a.block("weight", k)
-            source[block.slice] = np.repeat(np.concatenate([x, own[o:]]), o + s)
-            target[block.slice] = np.tile(own, len(x) + s)
-            target[a.block("bias", k).slice] = own
-            x, first = own[:o], first + o + s
-        source[a.block("weight", -1).slice] = np.repeat(x, a.outputs)
-        self._target = np.where(target < 0, first, target)  # the heads are one more, always used
-        self._reads = (source[:, None] == np.arange(first)).astype(np.float32)  # (P, neurons)
+        first = np.cumsum([0, *(o + s for o, s in a.cells)])  # neuron of each cell
+        outputs = [first[k] + np.arange(o) for k, (o, _) in enumerate(a.cells)]
+        for layer in a.layers:
+            own = np.arange(first[layer.cell], first[layer.cell + 1])
+            x = outputs[layer.reads] if layer.reads >= 0 else np.full(a.inputs, -1)
+            read = np.concatenate([x, own[a.cells[layer.cell][0] :]])  # [x, s]
+            source[layer.weight.slice] = np.repeat(read, layer.weight.shape[1])
+            target[layer.weight.slice] = np.tile(own[layer.neurons], len(read))
+            target[layer.bias] = own[layer.neurons]
+        source[a.block("weight", -1).slice] = np.repeat(outputs[-1], a.outputs)
+        count = int(first[-1])
+        self._target = np.where(target < 0, count, target)  # the heads are one more, always used
+        self._reads = (source[:, None] == np.arange(count)).astype(np.float32)  # (P, neurons)
         self.neurons = [
-            np.flatnonzero(self.counted & ((source == i) | (target == i))) for i in range(first)
+            np.flatnonzero(self.counted & ((source == i) | (target == i))) for i in range(count)
         ]
 
     def live(self, mask: np.ndarray) -> np.ndarray:

@@ -7,9 +7,15 @@
 //
 // Compile-time constants (kernels/layout.py): LANES, PAIR, ITEMS (work-items), INPUTS, OUTPUTS,
 // PARAMETERS, STEPS, LEAK, RECORD, HEAD_N (width), HEAD_H (offset in the record), HEAD_W and HEAD_B
-// (in the parameters), CARRY (states of all cells, at least 1), NOISE_SEED, and CELLS(F) = F(n, O, S, W, B, S0, X, H, C, FIRST) for each cell: widths; offsets
-// of W, b and s0 in the parameters; of its x and its h in the record; of its states among all states;
-// whether it is the first. CELLS_REVERSED(F) is from the last to the first.
+// (in the parameters), CARRY (states of all cells, at least 1), NOISE_SEED, and
+//   CELLS(F) = F(S, S0, Z, C) for each cell: number of states; offsets of s0 in the parameters, of s' in
+//   the record, and of its states among all states
+//   LAYERS(F) = F(n, S, O, R, W, B, X, Z, H, C, FIRST) for each layer: width of x; states it reads; how
+//   many of its neurons are outputs and recurrent; offsets of W and b in the parameters, of x in the
+//   record of this time, of s in the record before, of its neurons in the record, and of its states among
+//   all states; whether x is the network's inputs. A cell is one layer, of O outputs and S recurrent
+//   neurons; a stacked cell is two, outputs and then recurrent neurons that read them.
+// LAYERS_REVERSED(F) is from the last to the first.
 
 #if LANES == 1
 #define STRIDE ITEMS // neighbouring work-items touch neighbouring words
@@ -79,19 +85,19 @@ DEFINE_NEURONS(neurons_4, EACH_4)
 DEFINE_NEURONS(neurons_2, EACH_2)
 DEFINE_NEURONS(neurons_1, EACH_1)
 
-// h = A([x, s] W + b) of a whole cell.
-inline void neurons(const int n, const int O, const int S, Weights W, Weights b, Data x, Data s,
+// h = A([x, s] W + b), the J neurons of a layer.
+inline void neurons(const int n, const int S, const int J, Weights W, Weights b, Data x, Data s,
                     Slots h, const bool keep, Slots slopes, float factor) {
-    #define NEURONS(TILE) neurons_##TILE(at, n, S, O + S, W, b, x, s, h, keep, slopes, factor);
-    IN_TILES(O + S, NEURONS)
+    #define NEURONS(TILE) neurons_##TILE(at, n, S, J, W, b, x, s, h, keep, slopes, factor);
+    IN_TILES(J, NEURONS)
 }
 
-// All cells for one time. `before` is the record of the time before; slopes are laid out as a record.
-#define FORWARD(n, O, S, W, B, S0, X, H, C, FIRST) \
-    neurons(n, O, S, p + W, p + B, OFF(now, X), OFF(before, H + O), OFF(now, H), keep, \
+// All layers for one time. `before` is the record of the time before; slopes are laid out as a record.
+#define FORWARD(n, S, O, R, W, B, X, Z, H, C, FIRST) \
+    neurons(n, S, O + R, p + W, p + B, OFF(now, X), OFF(before, Z), OFF(now, H), keep, \
             OFF(slopes, H), factor);
 inline void forward(Weights p, Data before, Slots now, const bool keep, Slots slopes, float factor) {
-    CELLS(FORWARD)
+    LAYERS(FORWARD)
 }
 
 // The integer hash of `bonsai.recipe.hashed`.
@@ -106,14 +112,14 @@ inline vec uniform_at(uint group, uint t, uint state) {
 }
 
 // Adds noise of this size to the states in a record; no two groups of sequences have the same.
-#define DISTURB(n, O, S, W, B, S0, X, H, C, FIRST) \
-    for (int i = 0; i < S; i++) AT(record, H + O + i) += noise * uniform_at(group, t, C + i);
+#define DISTURB(S, S0, Z, C) \
+    for (int i = 0; i < S; i++) AT(record, Z + i) += noise * uniform_at(group, t, C + i);
 inline void disturb(Slots record, const float noise, const uint group, const uint t) {
     CELLS(DISTURB)
 }
 
-#define START(n, O, S, W, B, S0, X, H, C, FIRST) \
-    for (int i = 0; i < S; i++) AT(record, H + O + i) = (vec)p[S0 + i];
+#define START(S, S0, Z, C) \
+    for (int i = 0; i < S; i++) AT(record, Z + i) = (vec)p[S0 + i];
 inline void start(Weights p, Slots record) { CELLS(START) }
 
 inline vec head(Weights p, Data record, const int o) {

@@ -8,28 +8,39 @@ from bonsai.network import Architecture
 def cell_constants(architecture: Architecture) -> dict[str, object]:
     """Sizes and offsets of a network, as constants of `step.cl` and `evaluate.cl`."""
     a = architecture
-    x = c = 0
-    h = width = a.inputs
-    cells = []
-    for k, (o, s) in enumerate(a.cells):
-        offsets = (a.block(kind, k).offset for kind in ("weight", "bias", "initial"))
-        cells.append((width, o, s, *offsets, x, h, c, int(k == 0)))
-        x, h, c, width = h, h + o + s, c + s, o
-    calls = [f"F({', '.join(map(str, cell))})" for cell in cells]
+    outputs, states = (np.array(sizes) for sizes in zip(*a.cells, strict=True))
+    h = a.inputs + np.cumsum(outputs + states) - (outputs + states)  # of [o | s'] in the record
+    c = np.cumsum(states) - states
+    cells = [(s, a.block("initial", k).offset, h[k] + o, c[k]) for k, (o, s) in enumerate(a.cells)]
+    layers = []
+    for layer in a.layers:
+        k = layer.cell
+        o, s = a.cells[k]
+        width = layer.weight.shape[0] - s
+        x = h[layer.reads] if layer.reads >= 0 else 0
+        first, end = layer.neurons.start, layer.neurons.stop
+        made = max(0, min(end, o) - first)
+        offsets = (layer.weight.offset, layer.bias.start, x, h[k] + o, h[k] + first, c[k])
+        layers.append((width, s, made, end - first - made, *offsets, int(layer.reads < 0)))
     return {
         "INPUTS": a.inputs,
         "OUTPUTS": a.outputs,
         "PARAMETERS": a.size,
         "RECORD": record(a),
-        "HEAD_N": width,
-        "HEAD_H": x,
+        "HEAD_N": outputs[-1],
+        "HEAD_H": h[-1],
         "HEAD_W": a.block("weight", -1).offset,
         "HEAD_B": a.block("bias", -1).offset,
-        "CARRY": max(c, 1),
-        "BACK": max(o for o, _ in a.cells),
-        "CELLS(F)": " ".join(calls),
-        "CELLS_REVERSED(F)": " ".join(reversed(calls)),
+        "CARRY": max(states.sum(), 1),
+        "BACK": max(outputs),
+        "CELLS(F)": " ".join(map(_call, cells)),
+        "LAYERS(F)": " ".join(map(_call, layers)),
+        "LAYERS_REVERSED(F)": " ".join(map(_call, reversed(layers))),
     }
+
+
+def _call(arguments: tuple) -> str:
+    return f"F({', '.join(map(str, arguments))})"
 
 
 def record(architecture: Architecture) -> int:

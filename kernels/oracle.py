@@ -48,32 +48,51 @@ def loss_and_gradient(
     dy = -2 * hinge * target / target.size
     gradient = np.zeros_like(p)
 
-    def view(kind: str, cell: int) -> tuple[np.ndarray, np.ndarray]:
-        block = a.block(kind, cell)
-        return p[block.slice].reshape(block.shape), gradient[block.slice].reshape(block.shape)
-
     n, length = x.shape[:2]
     carry = [np.zeros((n, s)) for _, s in a.cells]
     ends = np.cumsum([s for _, s in a.cells])[:-1]
     for t in reversed(range(length)):
         carry = [c + d for c, d in zip(carry, np.split(pull[:, t], ends, axis=1), strict=True)]
-        z_head, _ = kept[t][-1]
-        w, dw = view("weight", -1)
-        dw += z_head.T @ dy[:, t]
-        view("bias", -1)[1][:] += dy[:, t].sum(axis=0)
-        back = dy[:, t] @ w.T
+        z = kept[t][-1][0][0]
+        _tensor(a, gradient, "weight", -1)[:] += z.T @ dy[:, t]
+        _tensor(a, gradient, "bias", -1)[:] += dy[:, t].sum(axis=0)
+        back = dy[:, t] @ _tensor(a, p, "weight", -1).T
         for k in reversed(range(len(a.cells))):
-            z, pre = kept[t][k]
-            delta = np.concatenate([back, carry[k]], axis=1) * ameo_derivative(pre, factor, leak)
-            w, dw = view("weight", k)
+            (z, pre), (zr, pre_r) = kept[t][k]
+            o, s = a.cells[k]
+            (w, _), (wr, _) = _neurons(a, p, k)
+            (dw, db), (dwr, dbr) = _neurons(a, gradient, k)
+            delta_r = carry[k] * ameo_derivative(pre_r, factor, leak)
+            dwr += zr.T @ delta_r
+            dbr += delta_r.sum(axis=0)
+            dz, dzr = np.zeros_like(z), delta_r @ wr.T
+            if a.stacked and s:
+                back, dz[:, z.shape[1] - s :] = back + dzr[:, :o], dzr[:, o:]
+            else:
+                dz += dzr
+            delta = back * ameo_derivative(pre, factor, leak)
             dw += z.T @ delta
-            view("bias", k)[1][:] += delta.sum(axis=0)
-            dz = delta @ w.T
-            width = z.shape[1] - a.cells[k][1]
-            back, carry[k] = dz[:, :width], dz[:, width:]
+            db += delta.sum(axis=0)
+            dz += delta @ w.T
+            back, carry[k] = np.split(dz, [z.shape[1] - s], axis=1)
     for k, ds in enumerate(carry):
-        view("initial", k)[1][:] += ds.sum(axis=0)
+        _tensor(a, gradient, "initial", k)[:] += ds.sum(axis=0)
     return float((hinge**2).sum() / target.size), gradient
+
+
+def _tensor(a: Architecture, p: np.ndarray, kind: str, cell: int) -> np.ndarray:
+    block = a.block(kind, cell)
+    return p[block.slice].reshape(block.shape)
+
+
+def _neurons(a: Architecture, p: np.ndarray, cell: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Views (Wo, bo) and (Wr, br)."""
+    o, s = a.cells[cell]
+    weights = [
+        p[b.slice].reshape(b.shape) for b in a.blocks if (b.kind, b.cell) == ("weight", cell)
+    ]
+    bias = _tensor(a, p, "bias", cell)
+    return [(weights[0][:, :o], bias[:o]), (weights[-1][:, weights[-1].shape[1] - s :], bias[o:])]
 
 
 def _run(
@@ -83,32 +102,30 @@ def _run(
     factor: float,
     leak: float,
     noise: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray, list[list[tuple[np.ndarray, np.ndarray]]]]:
-    """Outputs, states after each step, and for each step each layer's input and pre-activation."""
-
-    def tensor(kind: str, cell: int) -> np.ndarray:
-        block = a.block(kind, cell)
-        return p[block.slice].reshape(block.shape)
-
+) -> tuple[np.ndarray, np.ndarray, list[list[list[tuple[np.ndarray, np.ndarray]]]]]:
+    """Outputs, states after each step, and for each step, cell and [o, s'] their input and
+    pre-activation; those of the head last."""
     n, length = x.shape[:2]
-    states = [np.tile(tensor("initial", k), (n, 1)) for k in range(len(a.cells))]
+    states = [np.tile(_tensor(a, p, "initial", k), (n, 1)) for k in range(len(a.cells))]
     outputs, after, kept = [], [], []
     for t in range(length):
         h = x[:, t].astype(np.float64)
         layers = []
         first = 0
-        for k, (o, s) in enumerate(a.cells):
+        for k, (_, s) in enumerate(a.cells):
+            (w, b), (wr, br) = _neurons(a, p, k)
             z = np.concatenate([h, states[k]], axis=1)
-            pre = z @ tensor("weight", k) + tensor("bias", k)
-            value = ameo(pre, factor, leak)
-            h, states[k] = value[:, :o], value[:, o:]
+            pre = z @ w + b
+            h = ameo(pre, factor, leak)
+            zr = np.concatenate([h, states[k]], axis=1) if a.stacked and s else z
+            pre_r = zr @ wr + br
+            states[k] = ameo(pre_r, factor, leak)
             if noise is not None:
                 states[k] = states[k] + noise[:, t, first : first + s]
             first += s
-            layers.append((z, pre))
-        y = h @ tensor("weight", -1) + tensor("bias", -1)
-        layers.append((h, y))
+            layers.append([(z, pre), (zr, pre_r)])
+        y = h @ _tensor(a, p, "weight", -1) + _tensor(a, p, "bias", -1)
         outputs.append(y)
         after.append(np.concatenate(states, axis=1))
-        kept.append(layers)
+        kept.append([*layers, [(h, y)]])
     return np.stack(outputs, axis=1), np.stack(after, axis=1), kept

@@ -12,6 +12,7 @@ from tinygrad import Context, Tensor, TinyJit
 from tinygrad.helpers import DEV
 from tinygrad.nn.optim import Adam
 
+from bonsai.network import Block, Layer
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
 
@@ -43,7 +44,7 @@ class PlainTraining:
         self._share = Tensor(recipe.regularizer.share(recipe.architecture))
         self._mask = Tensor(np.ones_like(parameters, np.float32)).realize()
         r = recipe.restarts
-        self.resume(
+        self._begin(
             {
                 "step": np.zeros(r, np.int32),
                 "parameters": parameters.astype(np.float32),
@@ -54,6 +55,9 @@ class PlainTraining:
         )
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
+        self._begin(self.state() | state)
+
+    def _begin(self, state: dict[str, np.ndarray]) -> None:
         self._step = int(state["step"][0])
         self._history = state["history"].copy()
         self._parameters = Tensor(state["parameters"]).realize()
@@ -67,14 +71,15 @@ class PlainTraining:
     def restrict(self, mask: np.ndarray) -> None:
         self._mask.assign(Tensor(mask.astype(np.float32))).realize()
 
-    def state(self) -> dict[str, np.ndarray]:
-        return {
+    def state(self, *names: str) -> dict[str, np.ndarray]:
+        every = {
             "step": np.full(self.recipe.restarts, self._step, np.int32),
             "parameters": self._parameters.numpy(),
             "mean": self._adam.m[0].numpy(),
             "square": self._adam.v[0].numpy(),
             "history": self._history.copy(),
         }
+        return {name: value for name, value in every.items() if name in (names or every)}
 
     def advance(self, steps: int) -> None:
         for _ in range(steps):
@@ -126,11 +131,19 @@ class PlainTraining:
         self._parameters.assign(self._parameters * self._mask).realize()
         return loss, penalty
 
-    def _tensor(self, kind: str, cell: int) -> Tensor:
+    def _tensor(self, block: Block) -> Tensor:
         """(R, 1, *shape) or, for a matrix, (R, *shape)."""
-        block = self.recipe.architecture.block(kind, cell)
-        shape = block.shape if kind == "weight" else (1, *block.shape)
+        shape = block.shape if block.kind == "weight" else (1, *block.shape)
         return self._parameters[:, block.slice].reshape(-1, *shape)
+
+    def _neurons(
+        self, layer: Layer, x: Tensor | None, state: Tensor | None, factor: Tensor
+    ) -> Tensor:
+        """(R, B, neurons) of x (R, B, n) and s (R, B, S); None where there are none."""
+        parts = [part for part in (x, state) if part is not None]
+        z = parts[0].cat(*parts[1:], dim=2)  # (R, B, n+S)
+        bias = self._parameters[:, layer.bias].unsqueeze(1)
+        return ameo(z @ self._tensor(layer.weight) + bias, factor, self.recipe.leak)
 
     def _loss(
         self, x: Tensor, target: Tensor, factor: Tensor, noise: Tensor, binarize: Tensor
@@ -138,7 +151,7 @@ class PlainTraining:
         """x: (B, T, I), target: (B, T, O); the mean squared hinge (R,), and the pull (R,)."""
         a, r, batch = self.recipe.architecture, self.recipe.restarts, len(target)
         states = [
-            self._tensor("initial", k).expand(r, batch, s) if s else None
+            self._tensor(a.block("initial", k)).expand(r, batch, s) if s else None
             for k, (_, s) in enumerate(a.cells)
         ]
         total, pull = Tensor.zeros(r), Tensor.zeros(r)
@@ -146,18 +159,19 @@ class PlainTraining:
             h = x[:, t].unsqueeze(0).expand(r, batch, a.inputs) if a.inputs else None
             first = 0
             for k, (o, s) in enumerate(a.cells):
-                parts = [part for part in (h, states[k]) if part is not None]
-                z = parts[0].cat(*parts[1:], dim=2)  # (R, B, n+S)
-                pre = z @ self._tensor("weight", k) + self._tensor("bias", k)
-                value = ameo(pre, factor, self.recipe.leak)
+                layer, *above = (found for found in a.layers if found.cell == k)
+                value = self._neurons(layer, h, states[k], factor)
                 h = value[:, :, :o]
                 if s:
-                    state = value[:, :, o:] + noise[:, t, first : first + s]
+                    made = (
+                        self._neurons(above[0], h, states[k], factor) if above else value[:, :, o:]
+                    )
+                    state = made + noise[:, t, first : first + s]
                     pull = pull + ((1 - state * state) ** 2).sum(axis=(1, 2))
                     states[k] = state
                 first += s
             assert h is not None
-            y = h @ self._tensor("weight", -1) + self._tensor("bias", -1)
+            y = h @ self._tensor(a.block("weight", -1)) + self._tensor(a.block("bias", -1))
             hinge = (target[:, t] * target[:, t] - y * target[:, t]).relu()
             total = total + (hinge * hinge).sum(axis=(1, 2))
         return total / target.numel(), binarize * pull / max(1, noise.numel())

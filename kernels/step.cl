@@ -19,16 +19,16 @@ inline uint drawn(uint step, uint i) {
     return h % POOL * UNIT + i % UNIT;
 }
 
-// out = W delta of N rows of J columns.
-#define FROM_ZERO(k, u) vec sum##k##_##u = (vec)0.0f;
-#define SUMS_FROM_ZERO(k) SETS(FROM_ZERO, k)
+// out = W delta of N rows of J columns, added to what is there if `add`.
+#define FROM_OUT(k, u) vec sum##k##_##u = add ? out[(i + k) * PAIR + u] : (vec)0.0f;
+#define SUMS_FROM_OUT(k) SETS(FROM_OUT, k)
 #define SOURCE_OF_DELTA(k, u) const vec source##u = AT(delta, u * DELTAS + j);
 #define ADD_DELTA(k) { const float w = W[(i + k) * J + j]; SETS(ADD, k) }
 #define STORE_ONE(k, u) out[(i + k) * PAIR + u] = sum##k##_##u;
 #define STORE(k) SETS(STORE_ONE, k)
 #define DEFINE_TRANSPOSED(NAME, EACH) \
-inline void NAME(const int i, const int J, Weights W, Slots delta, vec *out) { \
-    EACH(SUMS_FROM_ZERO) \
+inline void NAME(const int i, const int J, Weights W, Slots delta, const bool add, vec *out) { \
+    EACH(SUMS_FROM_OUT) \
     for (int j = 0; j < J; j++) { SETS(SOURCE_OF_DELTA, 0) EACH(ADD_DELTA) } \
     EACH(STORE) \
 }
@@ -36,8 +36,8 @@ DEFINE_TRANSPOSED(transposed_large, EACH_LARGEST)
 DEFINE_TRANSPOSED(transposed_4, EACH_4)
 DEFINE_TRANSPOSED(transposed_2, EACH_2)
 DEFINE_TRANSPOSED(transposed_1, EACH_1)
-inline void transposed(const int N, const int J, Weights W, Slots delta, vec *out) {
-    #define TRANSPOSED(TILE) transposed_##TILE(at, J, W, delta, out);
+inline void transposed(const int N, const int J, Weights W, Slots delta, const bool add, vec *out) {
+    #define TRANSPOSED(TILE) transposed_##TILE(at, J, W, delta, add, out);
     IN_TILES(N, TRANSPOSED)
 }
 
@@ -179,39 +179,41 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
             for (int t = end - 1; t >= begin; t--) {
                 const Slots d = OFF(deltas, PAIR * t * DELTAS);
                 if (pull > 0.0f) {
-                    #define BINARIZE(n, O, S, W, B, S0, X, H, C, FIRST) \
+                    #define BINARIZE(S, S0, Z, C) \
                         for (int u = 0; u < PAIR; u++) \
                             for (int i = 0; i < S; i++) { \
-                                const vec s = AT(records, (PAIR * (t + 1) + u) * RECORD + H + O + i); \
+                                const vec s = AT(records, (PAIR * (t + 1) + u) * RECORD + Z + i); \
                                 carry[(C + i) * PAIR + u] += pull * (s * (s * s - 1.0f)); \
                             }
                     CELLS(BINARIZE)
                 }
-                transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(d, RECORD), back);
-                #define BACKWARD(n, O, S, W, B, S0, X, H, C, FIRST) { \
+                transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(d, RECORD), false, back);
+                // Recurrent neurons alone add to the gradient of the outputs that they read, and
+                // outputs alone to that of the states, which the recurrent neurons began.
+                #define BACKWARD(n, S, O, R, W, B, X, Z, H, C, FIRST) { \
                     const Slots delta = OFF(d, H); \
                     for (int u = 0; u < PAIR; u++) { \
                         for (int j = 0; j < O; j++) AT(delta, u * DELTAS + j) *= back[j * PAIR + u]; \
-                        for (int j = 0; j < S; j++) \
+                        for (int j = 0; j < R; j++) \
                             AT(delta, u * DELTAS + O + j) *= carry[(C + j) * PAIR + u]; \
                     } \
-                    if (!FIRST) transposed(n, O + S, p + W, delta, back); \
-                    transposed(S, O + S, p + W + n * (O + S), delta, carry + C * PAIR); \
+                    if (!FIRST) transposed(n, O + R, p + W, delta, O == 0, back); \
+                    transposed(S, O + R, p + W + n * (O + R), delta, R == 0, carry + C * PAIR); \
                 }
-                CELLS_REVERSED(BACKWARD)
+                LAYERS_REVERSED(BACKWARD)
             }
             const int count = PAIR * (end - begin);
             const Slots before = OFF(records, PAIR * begin * RECORD);
             const Slots now = OFF(before, PAIR * RECORD), d = OFF(deltas, PAIR * begin * DELTAS);
-            #define WEIGHTS(n, O, S, W, B, S0, X, H, C, FIRST) \
-                outer(n, O + S, count, OFF(now, X), OFF(d, H), OFF(total, W)); \
-                outer(S, O + S, count, OFF(before, H + O), OFF(d, H), OFF(total, W + n * (O + S))); \
-                bias_gradient(O + S, count, OFF(d, H), OFF(total, B));
-            CELLS(WEIGHTS)
+            #define WEIGHTS(n, S, O, R, W, B, X, Z, H, C, FIRST) \
+                outer(n, O + R, count, OFF(now, X), OFF(d, H), OFF(total, W)); \
+                outer(S, O + R, count, OFF(before, Z), OFF(d, H), OFF(total, W + n * (O + R))); \
+                bias_gradient(O + R, count, OFF(d, H), OFF(total, B));
+            LAYERS(WEIGHTS)
             outer(HEAD_N, OUTPUTS, count, OFF(now, HEAD_H), OFF(d, RECORD), OFF(total, HEAD_W));
             bias_gradient(OUTPUTS, count, OFF(d, RECORD), OFF(total, HEAD_B));
         }
-        #define INITIALS(n, O, S, W, B, S0, X, H, C, FIRST) \
+        #define INITIALS(S, S0, Z, C) \
             for (int i = 0; i < S; i++) \
                 for (int u = 0; u < PAIR; u++) AT(total, S0 + i) += carry[(C + i) * PAIR + u];
         CELLS(INITIALS)

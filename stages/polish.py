@@ -1,4 +1,4 @@
-"""Make the smallest proven graphs smaller and rounder, proven still: python -m stages.polish PLANT"""
+"""Make the smallest proven graphs smaller and rounder: python -m stages.polish PLANT"""
 
 from dataclasses import asdict
 from functools import partial
@@ -34,6 +34,7 @@ def stage(parameters: Any, folder: Path) -> None:
     if len(found["rows"]) != len(graphs):
         raise ArtifactError(f"{folder}: prove.json does not fit proven/; run `dvc repro` again")
     sure = partial(prove, pairs=q.pairs, cells=q.cells, rounds=q.rounds)
+    quick = partial(sure, quick=True)
     graph, verdict = graphs[0], sure(graphs[0], machine)
     best, before = 0, graph
     if isinstance(verdict, Certificate):
@@ -44,11 +45,11 @@ def stage(parameters: Any, folder: Path) -> None:
         )
         for n, start in enumerate(progress):
             own = sure(start, machine)
-            small = simplify(start, machine, own, sure)
-            small = polish(
-                *small, machine, sure, fresh.inputs, fresh.targets, p.rounds, p.variants, p.seed + n
-            )
-            polished.append(simplify(*small[:1], machine, small[1], sure))
+            assert isinstance(own, Certificate), f"the stage prove found graph {n} proven"
+            small, own = simplify(start, machine, own, quick)
+            x, y = fresh.inputs, fresh.targets
+            small, own = polish(small, own, machine, quick, x, y, p.rounds, p.variants, p.seed + n)
+            polished.append(simplify(small, machine, own, quick))
             progress.set_postfix(smallest=min(g.size for g, _ in polished))
         best = min(range(len(polished)), key=lambda n: rank(*polished[n]))
         before = graphs[best]

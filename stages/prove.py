@@ -20,7 +20,7 @@ from stages import ParameterError, run_stage
 
 @dataclass(frozen=True)
 class Trial:
-    """A row of quantized.npz, the candidate and restart it comes from, and what its proof found."""
+    """A row of quantized.npz, its candidate and restart, and what its proof found."""
 
     row: int
     candidate: int

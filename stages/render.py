@@ -24,8 +24,8 @@ from bonsai.result import Result
 from stages import run_stage
 
 HISTORY = ["restart", "step", "loss", "penalty", "accuracy", "live"]
-CLIP = ["restart", "kind", "threshold", "exact"]
-QUANTIZE = ["restart", "weight_step", "bias_step", "initial_step", "exact"]
+CLIP = ["candidate", "kind", "threshold", "exact"]
+QUANTIZE = ["candidate", "weight_step", "bias_step", "initial_step", "exact"]
 
 
 def stage(parameters: Any, folder: Path) -> None:
@@ -59,8 +59,8 @@ def stage(parameters: Any, folder: Path) -> None:
     save_text(folder / "weights.svg", weights_chart(dense, graph))
     save_text(folder / "loss.svg", loss_chart(history, restart))
     save_text(folder / "curves.svg", training_chart(history, restart))
-    save_text(folder / "clip.svg", clip_chart(clip, restart))
-    save_text(folder / "quantize.svg", quantize_chart(quantize, restart, result.grid))
+    save_text(folder / "clip.svg", clip_chart(clip, result.candidate))
+    save_text(folder / "quantize.svg", quantize_chart(quantize, result.candidate, result.rounded))
 
 
 if __name__ == "__main__":

@@ -76,9 +76,7 @@ def stage(parameters: Any, folder: Path) -> None:
                 bar.update()
                 bar.set_postfix(smallest=row[0], median=row[1], kept=row[2], candidates=row[3])
 
-            found = sparsify(
-                start, training, evaluator, pace, p.seed, p.keep, checkpoint, report
-            )
+            found = sparsify(start, training, evaluator, pace, p.seed, p.keep, checkpoint, report)
         checkpoint.delete()
     _save(found, folder)
 

@@ -27,7 +27,7 @@ def stage(parameters: Any, folder: Path) -> None:
     check = load_dataset(folder / "dataset.parquet", "validation")
     rng = np.random.default_rng(p.seed)
     cells = tuple((int(o), int(s)) for o, s in p.cells)
-    architecture = Architecture(data.inputs.shape[2], cells, data.targets.shape[2])
+    architecture = Architecture(data.inputs.shape[2], cells, data.targets.shape[2], p.stacked)
     recipe = Recipe(
         architecture=architecture,
         restarts=p.restarts,

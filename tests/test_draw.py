@@ -116,7 +116,11 @@ def test_direction():
 def test_large_graphs_have_no_weight_labels():
     architecture = Architecture(3, ((16, 10), (16, 10)), 1)
     network = Network(
-        architecture, 0.5, 0.0, architecture.initialize(np.random.default_rng(0), 1), np.zeros(1)
+        architecture,
+        0.5,
+        0.0,
+        architecture.initialize(np.random.default_rng(0), 1),
+        *[np.zeros(1, np.int32)] * 2,
     )
     graph = Graph.from_network(network, 0, ["a", "b", "c"], ["y"])
     for dot in (graph_dot(graph), dense_dot(graph)):

@@ -162,7 +162,7 @@ def wild(task: str, cells=((16, 10), (16, 10)), seed: int = 0) -> tuple[Graph, M
     rng = np.random.default_rng(seed)
     parameters = architecture.initialize(rng, 1)
     parameters += rng.normal(0, 0.3, parameters.shape).astype(np.float32)
-    network = Network(architecture, 0.6, 0.1, parameters, np.zeros(1, np.int32))
+    network = Network(architecture, 0.6, 0.1, parameters, *[np.zeros(1, np.int32)] * 2)
     return Graph.from_network(network, 0, machine.inputs, machine.outputs), machine
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bonsai.activation import ameo, ameo_derivative
-from bonsai.artifact import ArtifactError
+from bonsai.artifact import ArtifactError, load_arrays, save_arrays
 from bonsai.graph import Edge, Graph, Node
 from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer, schedule
@@ -87,12 +87,13 @@ def test_regularizer_is_its_formula():
     np.testing.assert_allclose(g.penalty(w, g.share(a), 0.3), total, rtol=1e-6)
 
 
-def test_glorot_deviation():
-    a = Architecture(30, ((40, 20),), 5)
+@pytest.mark.parametrize(("stacked", "fan"), [(False, 70), (True, 80)])
+def test_glorot_deviation(stacked, fan):
+    a = Architecture(30, ((40, 20),), 5, stacked)
     p = a.initialize(np.random.default_rng(0), 20)
-    o, r = (i for k, i in a.tensors() if k == "weight" and i.shape[0] == 50)
+    o, r = (i for k, i in a.tensors() if k == "weight" and i.shape[1] in (40, 20))
     assert abs(p[:, o].std() / np.sqrt(2 / 90) - 1) < 0.02
-    assert abs(p[:, r].std() / np.sqrt(2 / 70) - 1) < 0.02
+    assert abs(p[:, r].std() / np.sqrt(2 / fan) - 1) < 0.02
     assert (p[:, a.mask("bias")] == 0).all()
 
 
@@ -110,22 +111,59 @@ def test_minibatches_differ_from_step_to_step_and_stay_in_range():
     assert len({tuple(r) for r in rows}) == 10
 
 
+@pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("cells", [((3, 2),), ((4, 3), (2, 2)), ((3, 0), (2, 1))])
-def test_graph_computes_what_the_network_does(cells):
-    a = Architecture(2, cells, 2)
+def test_graph_computes_what_the_network_does(cells, stacked):
+    a = Architecture(2, cells, 2, stacked)
     rng = np.random.default_rng(1)
     p = a.initialize(rng, 2) + rng.normal(0, 0.1, (2, a.size)).astype(np.float32)
-    network = Network(a, 0.5, 0.0625, p.astype(np.float32), np.arange(2, dtype=np.int32))
+    network = Network(a, 0.5, 0.0625, p.astype(np.float32), *[np.arange(2, dtype=np.int32)] * 2)
     x = rng.choice([-1, 1], (5, 6, 2))
     graph = Graph.from_network(network, 1, ["a", "b"], ["y", "z"])
     expected = forward(a, network.parameters[1], x, 0.5, 0.0625)
     np.testing.assert_allclose(graph.run(x), expected, atol=1e-4)
 
 
-def test_files_give_networks_and_graphs_back(tmp_path):
-    a = Architecture(1, ((3, 2),), 1)
+def test_recurrent_neurons_of_a_stacked_cell_read_its_outputs_and_states_alone():
+    a = Architecture(2, ((3, 2),), 1, stacked=True)
+    network = Network(a, 0.5, 0, np.ones((1, a.size), np.float32), *[np.zeros(1, np.int32)] * 2)
+    graph = Graph.from_network(network, 0, ["a", "b"], ["y"])
+    for node in graph.where("recurrent"):
+        kinds = [graph.nodes[source].kind for source, _ in graph.incoming[node]]
+        assert kinds == ["state"] * 2 + ["output"] * 3
+    assert len(graph.edges) == a.mask("weight").sum()
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_tensors_are_every_parameter_once(stacked):
+    a = Architecture(2, ((4, 3), (2, 0), (3, 5)), 2, stacked)
+    index = np.concatenate([i.reshape(-1) for _, i in a.tensors()])
+    assert sorted(index) == list(range(a.size))
+    shapes = [i.shape for kind, i in a.tensors() if kind == "weight"]
+    plain = [(5, 4), (5, 3), (4, 2), (4, 0), (7, 3), (7, 5), (3, 2)]
+    separate = [(5, 4), (7, 3), (4, 2), (4, 0), (7, 3), (8, 5), (3, 2)]
+    assert shapes == (separate if stacked else plain)
+
+
+def test_layers_are_the_neurons_of_their_cells():
+    a = Architecture(2, ((4, 3), (2, 0)), 2, stacked=True)
+    found = [(layer.cell, layer.reads, layer.neurons, layer.weight.shape) for layer in a.layers]
+    assert found == [
+        (0, -1, slice(0, 4), (5, 4)),
+        (0, 0, slice(4, 7), (7, 3)),
+        (1, 0, slice(0, 2), (4, 2)),
+    ]
+    biases = np.concatenate([np.arange(a.size)[layer.bias] for layer in a.layers])
+    assert biases.tolist() == np.flatnonzero(a.mask("bias"))[:9].tolist()
+    with pytest.raises(ValueError, match="cell 0 has 2 blocks of kind weight"):
+        a.block("weight", 0)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_files_give_networks_and_graphs_back(tmp_path, stacked):
+    a = Architecture(1, ((3, 2),), 1, stacked)
     p = a.initialize(np.random.default_rng(0), 4)
-    network = Network(a, 0.5, 0.0625, p, np.arange(4, dtype=np.int32))
+    network = Network(a, 0.5, 0.0625, p, *[np.arange(4, dtype=np.int32)] * 2)
     network.save(tmp_path / "n.npz")
     loaded = Network.load(tmp_path / "n.npz")
     assert loaded.architecture == a
@@ -139,10 +177,20 @@ def test_files_give_networks_and_graphs_back(tmp_path):
 def test_a_truncated_network_is_refused(tmp_path):
     a = Architecture(1, ((3, 2),), 1)
     p = a.initialize(np.random.default_rng(0), 4)
-    Network(a, 0.5, 0, p, np.arange(4, dtype=np.int32)).save(tmp_path / "n.npz")
+    Network(a, 0.5, 0, p, *[np.arange(4, dtype=np.int32)] * 2).save(tmp_path / "n.npz")
     whole = (tmp_path / "n.npz").read_bytes()
     (tmp_path / "n.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ArtifactError, match=r"n\.npz: cannot be read"):
+        Network.load(tmp_path / "n.npz")
+
+
+def test_a_network_that_does_not_say_whether_it_is_stacked_is_refused(tmp_path):
+    a = Architecture(1, ((3, 2),), 1)
+    p = a.initialize(np.random.default_rng(0), 4)
+    Network(a, 0.5, 0, p, *[np.arange(4, dtype=np.int32)] * 2).save(tmp_path / "n.npz")
+    names = ["sizes", "cells", "activation", "parameters", "restart", "candidate"]
+    save_arrays(tmp_path / "n.npz", "network", load_arrays(tmp_path / "n.npz", "network", names))
+    with pytest.raises(ArtifactError, match=r"n\.npz: .*stacked"):
         Network.load(tmp_path / "n.npz")
 
 
@@ -155,6 +203,6 @@ def test_a_graph_must_go_forward():
 def test_node_names_stay_unique_when_a_bit_is_called_like_a_node():
     a = Architecture(1, ((1, 1),), 1)
     p = a.initialize(np.random.default_rng(0), 1)
-    network = Network(a, 0.5, 0, p, np.zeros(1, np.int32))
+    network = Network(a, 0.5, 0, p, *[np.zeros(1, np.int32)] * 2)
     graph = Graph.from_network(network, 0, ["s0"], ["o0"])
     assert len({n.name for n in graph.nodes}) == len(graph.nodes)

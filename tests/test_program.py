@@ -294,7 +294,8 @@ def make(folder, task: str, certificate: Certificate | None, **proof) -> None:
         "plant": task, "task": task, "proven": certificate is not None, "certificate": "points",
         "certificate_states": 2, "margin": 1.0, "arithmetic": "exact", "counterexample": None,
         "reason": None, "restart": 0, "candidate": 0, "grid": {}, "neurons": 2, "weights": 3,
-        "biases": 0, "states": 1, "proven_restarts": 1, "tried": 1, "backed_off": False,
+        "biases": 0, "states": 1, "proven_restarts": 1, "tried": 1, "rounded": {},
+        "weights_pruned": 3, "biases_pruned": 0,
     }  # fmt: skip
     (folder / "proof.json").write_text(json.dumps({**plain, **proof}))
     stage(SimpleNamespace(name=task, published=PUBLISHED), folder)

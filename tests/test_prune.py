@@ -23,7 +23,7 @@ def delay1_network(noise: float) -> Network:
         row[a.block("weight", -1).slice] = [1.0, noise]
         row[a.block("initial", 0).slice] = [0.9, 0.1]
     p[1, a.block("weight", 0).slice] *= -1  # A(2) = 0: the second restart never works
-    return Network(a, 0.5, LEAK, p, np.array([3, 7], np.int32))
+    return Network(a, 0.5, LEAK, p, np.array([3, 7], np.int32), np.array([30, 70], np.int32))
 
 
 def words(count=64, length=12):
@@ -39,12 +39,12 @@ def evaluator(network, early=True):
 def test_clip_finds_the_highest_threshold_that_stays_exact():
     network = delay1_network(0.05)
     clipped, trials = clip(network, "weight", evaluator(network))
-    assert clipped.restart.tolist() == [3]
+    assert (clipped.restart.tolist(), clipped.candidate.tolist()) == ([3], [30])
     weights = clipped.parameters[0, network.architecture.mask("weight")]
     assert np.count_nonzero(weights) == 3
     # every higher threshold is wrong, by the reference
     x, y = words()
-    used = trials.restart == 3
+    used = trials.candidate == 30
     for threshold, exact in zip(trials.setting[used], trials.exact[used], strict=True):
         row = network.parameters[0].copy()
         row[network.architecture.mask("weight") & (np.abs(row) <= threshold)] = 0
@@ -96,7 +96,7 @@ def networks(draw):
     a = Architecture(draw(st.integers(1, 2)), cells, draw(st.integers(1, 2)))
     p = np.where(a.mask("weight"), rng.integers(-2, 3, a.size), rng.integers(-4, 5, a.size) / 4)
     p = (p * (rng.random(a.size) < draw(st.floats(0, 0.7))))[None]
-    return Network(a, 1.0, 0.0, p.astype(np.float32), np.zeros(1, np.int32))
+    return Network(a, 1.0, 0.0, p.astype(np.float32), *[np.zeros(1, np.int32)] * 2)
 
 
 @given(networks())
@@ -115,7 +115,7 @@ def test_dead_code_elimination_changes_no_output(network):
 @given(networks(), st.integers(0, 100))
 def test_dead_code_elimination_keeps_real_weights_close(network, seed):
     p = network.parameters * np.float32(0.7391)
-    network = Network(network.architecture, 0.5, LEAK, p, network.restart)
+    network = Network(network.architecture, 0.5, LEAK, p, network.restart, network.candidate)
     a = network.architecture
     names = [f"x{i}" for i in range(a.inputs)], [f"y{i}" for i in range(a.outputs)]
     graph = Graph.from_network(network, 0, *names)

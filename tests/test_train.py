@@ -7,7 +7,7 @@ from bonsai.dataset import Sequences, draw, load_dataset, save_dataset
 from bonsai.network import Architecture
 from bonsai.recipe import Recipe, Regularizer
 from bonsai.tasks import TASKS
-from bonsai.train import train
+from bonsai.train import Checkpoint, train
 from kernels.evaluate import Evaluator
 from kernels.fused import FusedTraining
 
@@ -48,8 +48,7 @@ def run(parameters=None, checkpoint=None, key="k", patience=1000, report=lambda 
         check_every=100,
         patience=patience,
         live=0.1,
-        checkpoint=checkpoint,
-        key=key,
+        checkpoint=checkpoint and Checkpoint(checkpoint, key),
         report=report,
     )
 

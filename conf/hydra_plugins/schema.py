@@ -44,6 +44,7 @@ class Dataset:
     test: int = MISSING
     length: int = MISSING
     test_length: int = MISSING
+    tilted: float = MISSING
 
 
 @dataclass
@@ -59,12 +60,14 @@ class Regularizer:
 class Train:
     seed: int = MISSING
     cells: list[list[int]] = MISSING
+    stacked: bool = MISSING
     restarts: int = MISSING
     batch: int = MISSING
     steps: int = MISSING
     rate: list[list[float]] = MISSING
     factor: list[list[float]] = MISSING
     noise: list[list[float]] = MISSING
+    binarize: list[list[float]] = MISSING
     leak: float = MISSING
     regularizer: Regularizer = field(default_factory=Regularizer)
     check_every: int = MISSING
@@ -74,10 +77,33 @@ class Train:
 
 
 @dataclass
+class Sparsify:
+    seed: int = MISSING
+    slots: int = MISSING
+    rounds: int = MISSING
+    steps: int = MISSING
+    rate: list[list[float]] = MISSING
+    strength: float = MISSING
+    noise: list[list[float]] = MISSING
+    binarize: float = MISSING
+    validation_noise: list[list[float]] = MISSING
+    share: float = MISSING
+    neurons: float = MISSING
+    exchange: float = MISSING
+    replace: int = MISSING
+    patience: int = MISSING
+    sequences: int = MISSING
+    length: int = MISSING
+    tilted: float = MISSING
+    keep: int = MISSING
+
+
+@dataclass
 class Clip:
     seed: int = MISSING
     sequences: int = MISSING
     length: int = MISSING
+    tilted: float = MISSING
 
 
 @dataclass
@@ -85,6 +111,7 @@ class Quantize:
     seed: int = MISSING
     sequences: int = MISSING
     length: int = MISSING
+    tilted: float = MISSING
     steps: list[float] = MISSING
     keep: int = MISSING
 
@@ -99,6 +126,19 @@ class Prove:
     pairs: int = MISSING
     cells: int = MISSING
     rounds: int = MISSING
+    enough: int = MISSING
+    most: int = MISSING
+
+
+@dataclass
+class Polish:
+    seed: int = MISSING
+    starts: int = MISSING
+    rounds: int = MISSING
+    variants: int = MISSING
+    sequences: int = MISSING
+    length: int = MISSING
+    tilted: float = MISSING
 
 
 @dataclass
@@ -123,10 +163,12 @@ class Plant:
     task: Task = field(default_factory=Task)
     dataset: Dataset = field(default_factory=Dataset)
     train: Train = field(default_factory=Train)
+    sparsify: Sparsify = field(default_factory=Sparsify)
     clip: Clip = field(default_factory=Clip)
     quantize: Quantize = field(default_factory=Quantize)
     dce: Dce = field(default_factory=Dce)
     prove: Prove = field(default_factory=Prove)
+    polish: Polish = field(default_factory=Polish)
     render: Render = field(default_factory=Render)
     published: Published = field(default_factory=Published)
 
@@ -139,10 +181,12 @@ class Config:
     device: Device = field(default_factory=Device)
     dataset: Dataset = field(default_factory=Dataset)
     train: Train = field(default_factory=Train)
+    sparsify: Sparsify = field(default_factory=Sparsify)
     clip: Clip = field(default_factory=Clip)
     quantize: Quantize = field(default_factory=Quantize)
     dce: Dce = field(default_factory=Dce)
     prove: Prove = field(default_factory=Prove)
+    polish: Polish = field(default_factory=Polish)
     render: Render = field(default_factory=Render)
     plants: dict[str, Plant] = field(default_factory=dict)
 
@@ -208,6 +252,7 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         ),
     )
     shares = (f"{knots[0]} and none above 1", lambda v: knots[1](v) and all(k[1] <= 1 for k in v))
+    share = ("from 0 to 1", lambda v: 0 <= v <= 1)
     grid = (
         "a list of steps above 0, the coarsest first",
         lambda v: v and v[-1] > 0 and all(a > b for a, b in pairwise(v)),
@@ -220,6 +265,7 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         test=eights,
         length=positive,
         test_length=positive,
+        tilted=share,
     )
     yield from section(
         "train",
@@ -231,6 +277,7 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         rate=knots,
         factor=shares,
         noise=knots,
+        binarize=knots,
         leak=natural,
         regularizer__strength=knots,
         regularizer__threshold=natural,
@@ -240,11 +287,31 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         patience=positive,
         live=natural,
     )
-    yield from section("clip", seed=seed, sequences=eights, length=positive)
+    drawn = {"seed": seed, "sequences": eights, "length": positive, "tilted": share}
     yield from section(
-        "quantize", seed=seed, sequences=eights, length=positive, steps=grid, keep=positive
+        "sparsify",
+        **drawn,
+        slots=positive,
+        rounds=positive,
+        steps=positive,
+        rate=knots,
+        strength=natural,
+        noise=knots,
+        binarize=natural,
+        validation_noise=knots,
+        share=share,
+        neurons=share,
+        exchange=share,
+        replace=positive,
+        patience=positive,
+        keep=positive,
     )
-    yield from section("prove", pairs=positive, cells=positive, rounds=positive)
+    yield from section("clip", **drawn)
+    yield from section("quantize", **drawn, steps=grid, keep=positive)
+    yield from section(
+        "prove", pairs=positive, cells=positive, rounds=positive, enough=positive, most=positive
+    )
+    yield from section("polish", **drawn, starts=positive, rounds=natural, variants=positive)
     yield from section(
         "render",
         letters=(
