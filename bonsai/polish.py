@@ -82,19 +82,24 @@ def polish(
     targets: np.ndarray,
     rounds: int,
     variants: int,
+    patience: int,
     seed: int,
 ) -> tuple[Graph, Certificate]:
     """The best graph found, and its certificate; no larger than `graph`.
 
     inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not checked; N a multiple of 8
-    rounds: of the search; variants: made in each
+    rounds: of the search, at most; variants: made in each
+    patience: rounds without a better graph, after which it ends
     """
     rng = np.random.default_rng(seed)
     nodes = len(graph.nodes)
-    best = graph, certificate
+    best, since = (graph, certificate), 0
     numbers = Numbers(graph)
     evaluator = VariantEvaluator(graph, variants, nodes, inputs, targets)
     for _ in range(rounds):
+        since += 1
+        if since > patience:
+            break
         current = numbers.vector()
         changed = np.array([_varied(current, numbers.sizes, rng) for _ in range(variants)])
         right = evaluator.right(*np.split(changed, np.cumsum(numbers.sizes)[:2], axis=1))
@@ -111,9 +116,10 @@ def polish(
             verdict = prove(candidate, machine)
             if isinstance(verdict, Certificate):
                 if rank(candidate, verdict) < rank(*best):
-                    best = candidate, verdict
+                    best, since = (candidate, verdict), 0
+                if not evaluator.fits(candidate):
+                    evaluator = VariantEvaluator(candidate, variants, nodes, inputs, targets)
                 numbers = Numbers(candidate)
-                evaluator = VariantEvaluator(candidate, variants, nodes, inputs, targets)
                 break
     return best
 

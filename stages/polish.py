@@ -48,7 +48,9 @@ def stage(parameters: Any, folder: Path) -> None:
             assert isinstance(own, Certificate), f"the stage prove found graph {n} proven"
             small, own = simplify(start, machine, own, quick)
             x, y = fresh.inputs, fresh.targets
-            small, own = polish(small, own, machine, quick, x, y, p.rounds, p.variants, p.seed + n)
+            small, own = polish(
+                small, own, machine, quick, x, y, p.rounds, p.variants, p.patience, p.seed + n
+            )
             polished.append(simplify(small, machine, own, quick))
             progress.set_postfix(smallest=min(g.size for g, _ in polished))
         best = min(range(len(polished)), key=lambda n: rank(*polished[n]))

@@ -136,6 +136,7 @@ class Polish:
     starts: int = MISSING
     rounds: int = MISSING
     variants: int = MISSING
+    patience: int = MISSING
     sequences: int = MISSING
     length: int = MISSING
     tilted: float = MISSING
@@ -311,7 +312,9 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
     yield from section(
         "prove", pairs=positive, cells=positive, rounds=positive, enough=positive, most=positive
     )
-    yield from section("polish", **drawn, starts=positive, rounds=natural, variants=positive)
+    yield from section(
+        "polish", **drawn, starts=positive, rounds=natural, variants=positive, patience=positive
+    )
     yield from section(
         "render",
         letters=(
