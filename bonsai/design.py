@@ -88,7 +88,8 @@ class Design:
         graph, level = self.found.graph, self.automaton.level
         cut = [column for column, _ in self.automaton.cuts]
         known = [graph.nodes[i].name for i in graph.where("state")]
-        known.append("state")  # of an automaton without levels
+        beyond = level.shape[1] - len(known)  # what no levels tell
+        known += ["state"] if beyond == 1 else [f"state_{n}" for n in range(beyond)]
         made = []
         taken = [*self.inputs, *self.outputs]
         for column in sorted(set(cut)):

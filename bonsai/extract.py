@@ -7,8 +7,7 @@ a state of many levels, and of neurons as signals of their own are tried; the pr
 literals wins, if it is proven equal to the task (`bonsai.program.prove_equal`).
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +15,14 @@ import numpy as np
 
 from bonsai.certificate import Certificate
 from bonsai.design import Column, Design, Made, cost, countings
+from bonsai.encode import codes
 from bonsai.graph import NEURONS, Graph
-from bonsai.levels import Automaton, Cut, Range, Reach, abstractions, levels, reach
+from bonsai.levels import Automaton, Range, Reach, abstractions, levels, reach
 from bonsai.logic import Expr
 from bonsai.machine import Bits, Machine
 from bonsai.program import Program, prove_equal
 
-LARGEST = 32  # states of the task that no levels tell apart
+SHORTER = 0.75  # of a program by levels: how long one with variables in no node may be
 CHOICES = 6  # automata that programs are made for
 STEPS = 8  # of the word in the doctest
 BITS = 24  # of its inputs, together
@@ -41,8 +41,9 @@ class Extraction:
     False and True, or numbers
     names: for each node, its signals in the program
     functions: for each node, the formula in the program that gives its value
-    columns: of the program's variables
     automaton: of levels, as it is; mealy: minimised; block: (C,) the state of `mealy` of each
+    variables: for each state of `automaton`, what the program's variables are there
+    hidden: those of them that are in no node
     """
 
     graph: Graph
@@ -52,97 +53,111 @@ class Extraction:
     values: list[list[Any]]
     names: list[str | None]
     functions: list[Expr | None]
-    columns: tuple[Column, ...]
     automaton: Automaton
     mealy: Machine
     block: np.ndarray
+    variables: list[dict[str, Any]]
+    hidden: tuple[str, ...]
 
     @property
     def remark(self) -> str | None:
         """What a reader must know of a program with a variable that is in no node."""
-        columns = len(self.graph.initial)
-        own = [name for c in self.columns if c.column == columns for name in c.names]
-        if not own:
+        if not self.hidden:
             return None
-        return (
-            "No gaps in the values of the network's states carry the whole behaviour: "
-            f"{', '.join(own)} {'is' if len(own) == 1 else 'are'} told by what the certificate "
-            "knows of the task's state, not by the level of any node."
+        columns = sorted({column for column, _ in self.automaton.cuts})
+        nodes = [self.graph.nodes[i].name for i in self.graph.where("state")]
+        names = [nodes[c] for c in columns if c < len(nodes)]
+        one = len(self.hidden) == 1
+        said = f"{_listed(self.hidden)} {'is' if one else 'are'} in no node of the network: "
+        if len(columns) == len(names):
+            return (
+                said + f"the levels of {_listed(names)} tell {'it' if one else 'them'} together."
+            )
+        return said + (
+            "no gaps in the values of its states carry the whole behaviour, and only the "
+            f"certificate tells {'it' if one else 'them'}."
         )
 
 
 def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extraction:
-    """The shortest program found for a proven graph. Raises ExtractError if there is none."""
+    """The shortest program found for a proven graph. Raises ExtractError if there is none.
+
+    Variables that are levels of nodes are preferred to those of a code (`bonsai.code`), unless
+    the latter make it much shorter.
+    """
     if not len(certificate):
         raise ExtractError("the graph is not proven")
     found = reach(graph, machine, certificate)
-    automata = abstractions(found)
-    if not automata:
-        automata = [_known(found)]
-    designs = [
-        design
-        for automaton in automata[:CHOICES]
-        for counting in countings(automaton)
-        if (design := Design(found, automaton, counting).made()) is not None
-    ]
-    if not designs:
-        raise ExtractError("no formula was found for an integer signal")
-    best = min(designs, key=lambda d: cost(d[0].program))
-    made, automaton = best
+    automata = abstractions(found)[:CHOICES]
+    designs = _designs(found, automata)
+    if automata:
+        mealy, block = _mealy(found, automata[0])
+        member, cuts = block[automata[0].member], automata[0].cuts
+    else:
+        share = machine.legal / machine.legal.sum(axis=1, keepdims=True)
+        mealy, block = _minimized(replace(machine, probability=share))
+        member = block[certificate.machine_state]
+        cuts = tuple((column, cut) for _, column, cut in sorted(found.gaps, reverse=True))
+    coded = _designs(found, codes(found, mealy, member, cuts))
+    if not designs and not coded:
+        raise ExtractError("its levels carry no automaton that a few variables stand for")
+    ranked = sorted(designs, key=lambda d: cost(d[0].program))[:1]
+    nodes = len(graph.initial)
+    ranked += sorted(
+        coded, key=lambda d: (_read(d[0]) + len(_hidden(d[0], nodes)), cost(d[0].program))
+    )[:1]
+    made, automaton = ranked[0]
+    if len(ranked) > 1 and _read(ranked[1][0]) <= SHORTER * _read(made):
+        made, automaton = ranked[1]
     prove_equal(made.program, machine)
-    own = levels(found, automaton)
-    mealy, block = _mealy(found, automaton)
+    shown = automata[0] if designs and made is not ranked[0][0] else automaton
+    own = levels(found, shown)
     values, names, functions = _signals(found, automaton, made, own)
+    variables = _variables(made, automaton)
+    if shown is not automaton:  # whose states are those of the minimised one
+        variables = [variables[n] for n in block]
+    mealy, block = _mealy(found, shown)
     return Extraction(
-        graph, machine, made.program, own, values, names, functions, made.columns, automaton,
-        mealy, block,
+        graph, machine, made.program, own, values, names, functions, shown, mealy, block,
+        variables, _hidden(made, nodes),
     )  # fmt: skip
 
 
-def _known(found: Reach) -> Automaton:
-    """The task's own automaton, minimised, for a network whose levels carry no automaton.
+def _hidden(made: Made, nodes: int) -> tuple[str, ...]:
+    """The program's variables that are in none of so many state nodes."""
+    return tuple(name for c in made.columns if c.column >= nodes for name in c.names)
 
-    Its states mean different things together with others then; but every entry of a certificate
-    tells the state of the task. Levels that are on one side for each of those states are kept, the
-    widest gaps first, and what they do not tell apart is numbered in a column beyond the states.
+
+def _listed(names: Sequence[str]) -> str:
     """
-    c, task = found.certificate, found.machine
-    share = task.legal / task.legal.sum(axis=1, keepdims=True)
-    small, block = _minimized(replace(task, probability=share))
-    count, columns = len(small.states), c.low.shape[1]
-    member = block[c.machine_state]
-    sides: dict[Cut, np.ndarray] = {}
-    for _, column, cut in sorted(found.gaps, reverse=True):
-        on = np.zeros((2, count), bool)
-        on[(c.low[:, column] > cut).astype(np.int64), member] = True
-        more = {**sides, (column, cut): on[1]}
-        if not on.all(axis=0).any() and len(_alike(more, count)) > len(_alike(sides, count)):
-            sides = more
-    rest = max(_alike(sides, count).values())
-    for gone in list(sides)[::-1]:
-        fewer = {cut: side for cut, side in sides.items() if cut != gone}
-        if max(_alike(fewer, count).values()) == rest:
-            sides = fewer
-    if rest > LARGEST:
-        raise ExtractError(
-            "no gaps in the values of its states carry the behaviour, and leave "
-            f"{rest} states of the task together, more than {LARGEST}"
-        )
-    level = np.zeros((count, columns + 1), np.int64)
-    for (column, _), side in sides.items():
-        level[:, column] += side
-    told = np.array([*sides.values()], bool).reshape(-1, count)
-    for n in range(count):
-        level[n, columns] = (told[:, :n] == told[:, [n]]).all(axis=0).sum()
-    cuts = [*sides, *((columns, n + 0.5) for n in range(rest - 1))]
-    successor = small.next.astype(np.int64)
-    return Automaton(tuple(sorted(cuts)), level, successor, small.output.astype(np.int64), member)
+    >>> _listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _alike(sides: Mapping[Cut, np.ndarray], count: int) -> Counter:
-    """How many of so many states are on these sides of all cuts."""
-    told = np.array([*sides.values(), np.zeros(count, bool)])
-    return Counter(map(tuple, told.T.tolist()))
+def _variables(made: Made, automaton: Automaton) -> list[dict[str, Any]]:
+    return [
+        {
+            name: value
+            for c in made.columns
+            for name, value in zip(c.names, c.values[level[c.column]].tolist(), strict=True)
+        }
+        for level in automaton.level
+    ]
+
+
+def _designs(found: Reach, automata: Sequence[Automaton]) -> list[tuple[Made, Automaton]]:
+    return [
+        design
+        for automaton in automata
+        for counting in countings(automaton)
+        if (design := Design(found, automaton, counting).made()) is not None
+    ]
+
+
+def _read(made: Made) -> int:
+    return made.program.literals + made.program.effort
 
 
 def example(machine: Machine) -> list[Bits]:
@@ -261,12 +276,15 @@ def described(extraction: Extraction, text: str) -> dict[str, Any]:
 
     levels: [low, high] of each, ascending; values: what each level is in the program; function: as
     in the program; line: where it stands in the text, from 0; states: the automaton's, with the
-    position of each state node's level in `levels`; remark: of variables that are in no node
+    position of each state node's level in `levels`, and what the program's variables are; remark:
+    on variables that are in no node
     """
     e, p = extraction, extraction.program
     lines = [line.strip() for line in text.splitlines()]
     place = {
-        target: len(lines) - 1 - lines[::-1].index(str(a)) for a in p.body for target in a.targets
+        target: len(lines) - 1 - lines[::-1].index(a.code[0]) + a.place(target)
+        for a in p.body
+        for target in a.targets
     }
     result = next(n for n, line in enumerate(lines) if line.startswith("yield ("))
     feeds = {r: e.names[s] for r, s in e.graph.feedback}
@@ -294,6 +312,7 @@ def described(extraction: Extraction, text: str) -> dict[str, Any]:
             "state": int(e.block[n]),
             "machine_state": e.mealy.states[e.block[n]],
             "levels": {e.graph.nodes[nodes[c]].name: int(level[c]) for c in kept},
+            "variables": e.variables[n],
         }
         for n, level in enumerate(e.automaton.level)
     ]

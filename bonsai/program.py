@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bonsai.logic import Expr
+from bonsai.logic import Expr, negated
 from bonsai.machine import Bits, Machine, MachineError
 
 WIDTH = 88  # of a line of the text
+INDENT = 8  # of what is inside of the loop
 STATES = 100_000  # pairs of program and task that a proof may visit
 
 Value = bool | int
@@ -42,10 +43,41 @@ class Assignment:
     targets: tuple[str, ...]
     values: tuple[Expr, ...]
 
-    def __str__(self) -> str:
-        several = len(self.values) > 1
-        values = [f"({e})" if several and e.op == "if" else str(e) for e in self.values]
-        return f"{', '.join(self.targets)} = {', '.join(values)}"
+    @property
+    def code(self) -> list[str]:
+        """In one line, if it fits; below an `if`, where nothing changes without its condition."""
+        guard, values = self._guarded()
+        several, targets = len(values) > 1, ", ".join(self.targets)
+        texts = [f"({e})" if several and e.op == "if" else str(e) for e in values]
+        lines = [f"{targets} = {', '.join(texts)}"]
+        if several and len(lines[0]) > WIDTH - INDENT:
+            lines = [f"{targets} = (", *(f"    {e}," for e in values), ")"]
+        return [f"if {guard}:", *(f"    {line}" for line in lines)] if guard else lines
+
+    def place(self, target: str) -> int:
+        """The number of the line of `code` that has the target's formula."""
+        first = 1 if self._guarded()[0] else 0
+        alone = len(self.code) > first + 1
+        return first + (1 + self.targets.index(target) if alone else 0)
+
+    @property
+    def lines(self) -> int:
+        """Statements."""
+        return 2 if self._guarded()[0] else 1
+
+    def _guarded(self) -> tuple[Expr | None, tuple[Expr, ...]]:
+        """A condition without which no target changes, and what they become then."""
+        for turned in (False, True):
+            conditions, values = set[Expr](), []
+            for target, e in zip(self.targets, self.values, strict=True):
+                if e.op == "if":
+                    then, other = e.args[1:][:: -1 if turned else 1]
+                    if other == Expr("signal", (), target):
+                        conditions.add(negated(e.args[0]) if turned else e.args[0])
+                        values.append(then)
+            if len(conditions) == 1 and len(values) == len(self.targets):
+                return conditions.pop(), tuple(values)
+        return None, self.values
 
 
 class ProgramError(ValueError):
@@ -100,7 +132,7 @@ class Program:
     @property
     def lines(self) -> int:
         """Statements, without def, docstring and blank lines."""
-        return len(self.body) + 2 + bool(self.variables)
+        return sum(a.lines for a in self.body) + 2 + bool(self.variables)
 
     # ---- running
 
@@ -179,14 +211,14 @@ class Program:
             lines.append("    for _ in inputs:")
         comma = "," if len(self.outputs) == 1 else ""
         result = f"yield ({', '.join(map(str, self.outputs))}{comma})"
-        body = [str(a) for a in self.before]
+        body = [line for a in self.before for line in a.code]
         if self.early:
             body.append(result)
-        body += [str(self.update)] if self.update else []
-        body += [str(a) for a in self.after]
+        body += self.update.code if self.update else []
+        body += [line for a in self.after for line in a.code]
         if not self.early:
             body.append(result)
-        return lines + [f"        {line}" for line in body]
+        return lines + [" " * INDENT + line for line in body]
 
 
 def prove_equal(program: Program, task: Machine) -> Machine:
