@@ -8,11 +8,13 @@ from test_pipeline import Copy
 from bonsai import Graph, Machine, check
 from bonsai.certificate import Certificate
 
-MOST = {"delay1": 12, "delay2": 4, "loop3": 6, "ones_triple": 10}  # as published
+MOST = {  # delay2, ones_triple as published; the others far below it
+    "delay1": 3, "delay2": 4, "loop3": 5, "parens": 8, "ones_triple": 10, "gates": 30, "cpu2": 60,
+}  # fmt: skip
 
 
 @pytest.mark.slow
-def test_all_of_the_garden_is_proven_and_no_larger_than_published(
+def test_all_of_the_garden_is_proven_and_as_small_as_said(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     copy = Copy(tmp_path_factory.mktemp("post"))
