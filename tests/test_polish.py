@@ -1,0 +1,69 @@
+from functools import partial
+
+import graphs as made
+import numpy as np
+import pytest
+
+from bonsai.certificate import Certificate
+from bonsai.check import check
+from bonsai.dataset import draw
+from bonsai.polish import Numbers, grid, polish, rank, roughness
+from bonsai.prove import prove
+from bonsai.tasks import TASKS
+from kernels.evaluate import GraphEvaluator, VariantEvaluator
+
+
+def sequences(machine):
+    return draw(machine, np.random.default_rng(0), 128, 24, 0.3)
+
+
+def test_a_rough_graph_becomes_round_and_no_larger():
+    machine, rough = TASKS["delay1"](), made.biased(made.moved(made.delay1, 0, -1.07), 2, 0.031)
+    certificate = prove(rough, machine)
+    words = sequences(machine)
+    quick = partial(prove, quick=True)
+    x, y = words.inputs, words.targets
+    graph, found = polish(rough, certificate, machine, quick, x, y, 60, 64, 60, seed=0)
+    assert rank(graph, found) < rank(rough, certificate)
+    assert graph.size < rough.size
+    assert isinstance(found, Certificate)
+    check(found, graph, machine)
+
+
+def test_the_search_is_repeatable():
+    machine, words = TASKS["delay2"](), sequences(TASKS["delay2"]())
+    certificate = prove(made.delay2, machine)
+    x, y = words.inputs, words.targets
+    first, again = (
+        polish(made.delay2, certificate, machine, prove, x, y, 8, 32, 8, seed=3)[0]
+        for _ in range(2)
+    )
+    assert (first.nodes, first.edges) == (again.nodes, again.edges)
+
+
+@pytest.mark.parametrize("name", ["delay1", "delay2", "loop3", "parens"])
+def test_variants_are_counted_as_graphs_are(name):
+    graph, words = getattr(made, name), sequences(TASKS[name]())
+    numbers = Numbers(graph)
+    vector = numbers.vector()
+    rng = np.random.default_rng(0)
+    changed = vector + rng.choice([0, 0, 0.01, 1.5], (16, len(vector))).astype(np.float32)
+    changed[0] = vector
+    parts = np.split(changed, np.cumsum(numbers.sizes)[:2], axis=1)
+    evaluator = VariantEvaluator(graph, 16, len(graph.nodes), words.inputs, words.targets)
+    apart = [numbers.with_vector(row) for row in changed]
+    expected = [
+        GraphEvaluator([g], words.inputs, words.targets, early=True).right() for g in apart
+    ]
+    assert evaluator.right(*parts).tolist() == [int(e[0]) for e in expected]
+    assert evaluator.right(*parts)[0] == len(words)
+
+
+def test_grids_are_the_coarsest_that_hold():
+    graph = made.biased(made.moved(made.delay1, 0, 0.75), 2, 3.0)
+    assert grid(graph) == {"weight": 0.25, "bias": 1.0, "initial": 1.0}
+    assert grid(made.moved(made.delay1, 0, 0.1))["weight"] < 2.0**-23
+
+
+def test_roughness_counts_bits_after_the_point():
+    assert roughness(np.array([[0, 1, -2], [0.5, 0.25, 1], [1 / 3, 0, 0]])).tolist() == [0, 3, 12]

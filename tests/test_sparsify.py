@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+
+import bonsai.train
+from bonsai.dataset import draw
+from bonsai.network import Architecture, Network
+from bonsai.recipe import Recipe, Regularizer
+from bonsai.sparsify import Pace, Wiring, sparsify
+from bonsai.tasks import TASKS
+from bonsai.train import Checkpoint, train
+from kernels.evaluate import Evaluator
+from kernels.fused import FusedTraining
+from kernels.oracle import forward
+
+LEAK = 0.0625
+PACE = Pace(np.full(12, 0.02), 40, 0.15, 0.3, 0.5, 4, 12)
+
+
+def recipe(architecture, restarts, steps, noise=0.0):
+    constant = np.full(steps, 1.0)
+    return Recipe(
+        architecture=architecture,
+        restarts=restarts,
+        batch=32,
+        length=10,
+        seed=1,
+        rate=0.01 * constant,
+        strength=0.02 * constant,
+        factor=0.5 * constant,
+        noise=noise * constant,
+        binarize=0 * constant,
+        leak=LEAK,
+        regularizer=Regularizer(0.025, 25.0, 0.001, biases=True),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Exact restarts of delay1, the training data, and validation sequences."""
+    rng = np.random.default_rng(0)
+    machine = TASKS["delay1"]()
+    data, check = draw(machine, rng, 512, 10, 0.3), draw(machine, rng, 256, 20, 0.3)
+    a = Architecture(1, ((4, 3),), 1)
+    training = FusedTraining(recipe(a, 8, 800), data.inputs, data.targets, a.initialize(rng, 8))
+    evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=False)
+    result = train(training.recipe, training, evaluator, 100, 1000, 0.1)
+    return result.network.rows(result.accuracy[-1] == 1), data, check
+
+
+def shrunk(trained, checkpoint=None, report=lambda row: None):
+    network, data, check = trained
+    a = network.architecture
+    training = FusedTraining(
+        recipe(a, len(network), PACE.rounds * PACE.steps, noise=0.05),
+        data.inputs,
+        data.targets,
+        network.parameters,
+    )
+    evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
+    return sparsify(network, training, evaluator, PACE, 0, 20, checkpoint, report)
+
+
+def test_candidates_are_smaller_and_still_right(trained):
+    found = shrunk(trained)
+    network, _, check = trained
+    dense = Wiring(network.architecture).size(network.parameters != 0)
+    assert found.size[0] < 0.7 * dense.min()
+    assert (np.diff(found.size) >= 0).all()
+    assert set(found.network.restart) <= set(network.restart)
+    assert found.network.candidate.tolist() == list(range(len(found.size)))
+    for row in found.network.parameters[:5]:
+        y = forward(network.architecture, row, check.inputs, 0.5, LEAK)
+        assert (y * check.targets > 0).all()
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(bonsai.train, "CHECKPOINT_SECONDS", 0)
+    rows = []
+
+    def kill(row):
+        rows.append(row)
+        if len(rows) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shrunk(trained, Checkpoint(tmp_path / "c.npz", "k"), kill)
+    resumed = shrunk(trained, Checkpoint(tmp_path / "c.npz", "k"), rows.append)
+    whole = shrunk(trained)
+    assert len(rows) == 5 + len(whole.log) - 4  # the fifth round was not saved
+    assert resumed.network.parameters.tobytes() == whole.network.parameters.tobytes()
+    assert resumed.log.tolist() == whole.log.tolist()
+
+
+def test_what_is_taken_away_stays_zero():
+    a = Architecture(1, ((2, 2),), 1)
+    rng = np.random.default_rng(0)
+    x = rng.choice([-1, 1], (256, 10, 1))
+    training = FusedTraining(recipe(a, 2, 20), x, x, a.initialize(rng, 2))
+    mask = rng.random((2, a.size)) < 0.5
+    training.restrict(mask)
+    training.advance(20)
+    parameters = training.state("parameters")["parameters"]
+    assert not parameters[~mask].any()
+    assert parameters[mask].all()
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("cells", [((3, 3),), ((2, 2), (3, 2)), ((3, 0), (2, 2))], ids=str)
+def test_a_parameter_is_live_where_an_output_can_change_with_it(cells, stacked):
+    a = Architecture(2, cells, 1, stacked)
+    rng = np.random.default_rng(1)
+    mask = rng.random((40, a.size)) < 0.35
+    live = Wiring(a).live(mask)
+    x = rng.choice([-1.0, 1.0], (8, 8, 2))
+    p = rng.normal(0, 1, (40, a.size))
+    counted = np.flatnonzero(a.mask("weight") | a.mask("bias"))
+    for row in range(40):
+        y = forward(a, (p * mask)[row], x, 0.5, LEAK)
+        for i in counted[mask[row, counted]]:
+            moved = (p * mask)[row].copy()
+            moved[i] += 0.37
+            if (forward(a, moved, x, 0.5, LEAK) != y).any():
+                assert live[row, i]
+    assert not (live & ~mask).any()
+    assert (live != mask).any()
+
+
+def test_noise_on_the_states_makes_validation_stricter(trained):
+    network, _, check = trained
+    evaluator = Evaluator(network.architecture, LEAK, check.inputs, check.targets, early=False)
+    shares = [evaluator.right(network.parameters, 0.5, noise=z).sum() for z in (0.0, 0.3, 2.0)]
+    assert shares[0] == len(network) * len(check)
+    assert shares[0] >= shares[1] > shares[2]
+
+
+def test_labels_follow_the_rows():
+    a = Architecture(1, ((1, 1),), 1)
+    labels = np.array([4, 5, 6], np.int32)
+    network = Network(a, 0.5, 0.0, np.zeros((3, a.size), np.float32), labels, labels + 10)
+    some = network.rows(np.array([2, 0]))
+    assert (some.restart.tolist(), some.candidate.tolist()) == ([6, 4], [16, 14])
