@@ -82,8 +82,8 @@ class Extraction:
 def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extraction:
     """The shortest program found for a proven graph. Raises ExtractError if there is none.
 
-    Variables that are levels of nodes are preferred to those of a code (`bonsai.code`), unless
-    the latter make it much shorter.
+    Variables are levels of nodes, unless these have more states than the task and those of a code
+    (`bonsai.encode`) make it much shorter.
     """
     if not len(certificate):
         raise ExtractError("the graph is not proven")
@@ -98,7 +98,8 @@ def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extract
         mealy, block = _minimized(replace(machine, probability=share))
         member = block[certificate.machine_state]
         cuts = tuple((column, cut) for _, column, cut in sorted(found.gaps, reverse=True))
-    coded = _designs(found, codes(found, mealy, member, cuts))
+    spare = all(len(automaton.level) > len(mealy.states) for automaton in automata)
+    coded = _designs(found, codes(found, mealy, member, cuts)) if spare else []
     if not designs and not coded:
         raise ExtractError("its levels carry no automaton that a few variables stand for")
     ranked = sorted(designs, key=lambda d: cost(d[0].program))[:1]

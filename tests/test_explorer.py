@@ -147,11 +147,12 @@ def proof(graph: Graph, machine: Machine) -> Result:
         word = [((machine.symbols[a] + 1) // 2).tolist() for a in verdict.word]
         wrong = {"word": word, "step": len(word) - 1, "shortest": verdict.shortest}
     proven = isinstance(verdict, Certificate)
+    grid = {"weight": 1.0, "bias": 1.0, "initial": 1.0}
     return Result(
         "plant", machine.name, proven, "points" if proven else None, 1 if proven else None,
         1.0 if proven else None, "exact" if proven else None, wrong, None, 0, 0,
-        {"weight": 1, "bias": 1, "initial": 1}, graph.neurons, graph.weights, graph.biases,
-        len(graph.initial), 1, 1, False,
+        grid, grid, graph.neurons, graph.weights, graph.biases, len(graph.initial),
+        graph.weights, graph.biases, 1, 1,
     )  # fmt: skip
 
 

@@ -93,8 +93,11 @@ def test_cpu2_moves_and_stores():
 class Zeros:
     """A generator whose draws are all 0, the edge of every interval of probability."""
 
-    def integers(self, low, high, size, dtype):
-        return np.zeros(size, dtype)
+    def integers(self, low, high, size, dtype=np.int64):
+        return np.full(size, low, dtype)
+
+    def dirichlet(self, alpha, size):
+        return np.zeros((size, len(alpha)))
 
 
 def test_a_draw_on_the_edge_is_legal():
