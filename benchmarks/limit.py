@@ -10,8 +10,9 @@ import numpy as np
 import pyopencl as cl
 
 from kernels.device import open_device
+from kernels.program import WIDE, WIDE_END
 
-WIDTHS = (8, 10, 12, 14)  # independent sums; the best counts: too few wait, too many spill
+WIDTHS = (8, 10, 12, 14, 20, 26)  # independent sums; the best counts: too few wait, too many spill
 ROUNDS = 2_000_000  # of one multiply-add a sum
 
 
@@ -20,7 +21,7 @@ class Limit:
 
     def __init__(self) -> None:
         device = open_device()
-        self._vector = "float8" if device.is_cpu else "float"
+        self._vector = f"float{device.lanes}" if device.is_cpu else "float"
         self._lanes = device.lanes
         self._items = device.units if device.is_cpu else device.units * 2048
         self._group = device.group
@@ -57,14 +58,15 @@ class Limit:
     def _kernel(self, width: int) -> cl.Kernel:
         v = self._vector
         names = [f"s{i}" for i in range(width)]
-        zero = "(float8)(0, 1, 2, 3, 4, 5, 6, 7)" if v == "float8" else "(float)get_global_id(0)"
+        if self._lanes == 1:
+            zero, folded = "(float)get_global_id(0)", "total"
+        else:
+            zero = f"({v})({', '.join(map(str, range(self._lanes)))})"
+            folded = " + ".join(f"total.s{lane:x}" for lane in range(self._lanes))
         total = " + ".join(names)
-        folded = (
-            "total.s0 + total.s1 + total.s2 + total.s3 + total.s4 + total.s5 + total.s6 + total.s7"
-            if v == "float8"
-            else "total"
-        )
         text = f"""
+        #define LANES {self._lanes}
+        {WIDE}
         __kernel void limit(__global float *out, float factor, float term, int rounds) {{
             const {v} a = ({v})factor, b = ({v})term;
             {v} {", ".join(f"{name} = {zero} + {i}.0f" for i, name in enumerate(names))};
@@ -73,7 +75,8 @@ class Limit:
             }}
             const {v} total = {total};
             out[get_global_id(0)] = {folded};
-        }}"""
+        }}
+        {WIDE_END}"""
         return cl.Program(self._context, text).build().limit
 
 

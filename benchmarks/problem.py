@@ -64,7 +64,7 @@ class Problem:
     parameters: np.ndarray
 
     def units(self, steps: int) -> np.ndarray:
-        """(steps, B / 8) int32: units of 8 rows that the first minibatches are made of."""
+        """(steps, B / 16) int32: units of 16 rows that the first minibatches are made of."""
         pool = len(self.inputs) // UNIT
         rows = [self.recipe.minibatch(n, pool)[::UNIT] // UNIT for n in range(steps)]
         return np.array(rows, np.int32)

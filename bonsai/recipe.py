@@ -8,7 +8,7 @@ import numpy as np
 from bonsai.network import Architecture
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam, Kingma and Ba 2015
-UNIT = 8  # sequences that a minibatch draws together
+UNIT = 16  # sequences that a minibatch draws together: the most that a work-item handles at once
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Regularizer:
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """restarts: R; batch: sequences a step, a multiple of 8; length: T; seed: below 2**32
+    """restarts: R; batch: sequences a step, a multiple of 16; length: T; seed: below 2**32
 
     rate, strength: (steps,) float64, Adam's rate and the regulariser's i_T at each step
     factor: (steps,) float64, of the activation at each step; leak: of the activation
@@ -93,9 +93,9 @@ class Recipe:
         return int(moving[-1]) + 1 if moving.size else 0
 
     def minibatch(self, step: int, units: int) -> np.ndarray:
-        """(batch,) int64: rows of the minibatch of this step, out of `units` times 8 rows.
+        """(batch,) int64: rows of the minibatch of this step, out of `units` times 16 rows.
 
-        Units of 8 rows are drawn by an integer hash, so that a kernel draws the same ones.
+        Units of 16 rows are drawn by an integer hash, so that a kernel draws the same ones.
         """
         count = self.batch // UNIT
         drawn = hashed(self.seed + step * count + np.arange(count)) % np.uint32(units)

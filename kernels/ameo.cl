@@ -2,7 +2,14 @@
 // With t = |x| there are three cases; signs are moved by bit operations, because in the CPU driver
 // fabs, select and copysign are calls of ten times the cost.
 
-#if LANES == 8
+#if LANES == 16
+typedef float16 vec;
+typedef int16 ivec;
+typedef uint16 uvec;
+#define LANE_NUMBERS ((uvec)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+#define AS_IVEC as_int16
+#define AS_VEC as_float16
+#elif LANES == 8
 typedef float8 vec;
 typedef int8 ivec;
 typedef uint8 uvec;
@@ -31,12 +38,17 @@ inline vec absolute(vec x) { return AS_VEC(AS_IVEC(x) & ~SIGN); }
 inline vec pick(ivec mask, vec yes, vec no) { return mask ? yes : no; }
 
 inline float lane_sum(vec v) {
-#if LANES == 8
-    float4 h = v.lo + v.hi;
-    float2 q = h.lo + h.hi;
-    return q.x + q.y;
-#else
+#if LANES == 1
     return v;
+#else
+#if LANES == 16
+    const float8 v8 = v.lo + v.hi;
+#else
+    const float8 v8 = v;
+#endif
+    const float4 v4 = v8.lo + v8.hi;
+    const float2 v2 = v4.lo + v4.hi;
+    return v2.x + v2.y;
 #endif
 }
 

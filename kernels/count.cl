@@ -5,6 +5,8 @@ inline bool counted(ivec wrong, int *count) {
     bool all = true;
 #if LANES == 1
     bad[0] = wrong;
+#elif LANES == 16
+    vstore16(wrong, 0, bad);
 #else
     vstore8(wrong, 0, bad);
 #endif

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from kernels.pocl import cpu_level, name_cpu
+
 REMEDY = "install `pyopencl[pocl]` (Linux x86-64) or the OpenCL driver of your CPU or GPU"
 
 
@@ -22,10 +24,12 @@ class DeviceError(RuntimeError):
 class Device:
     """lanes: floats a work-item handles at once, a vector on CPUs and 1 on GPUs
 
+    target: what kernels are compiled for, so that caches tell it apart
     group: work-items a work-group; units: compute units (CPU cores)
     """
 
     name: str
+    target: str
     is_cpu: bool
     lanes: int
     group: int
@@ -53,10 +57,17 @@ def open_device() -> Device:
     except (RuntimeError, OSError, AttributeError, pyopencl.Error) as e:
         raise DeviceError(f"OpenCL: no device can be opened ({e}); {REMEDY}") from e
     is_cpu = bool(found.type & pyopencl.device_type.CPU)
+    level = cpu_level() if is_cpu else ""
+    # What PoCL is built for is the end of its version; no name of a CPU has "generic" in it.
+    if found.version.endswith("-generic") and not name_cpu(found.int_ptr, level):
+        raise DeviceError(
+            f"OpenCL: {found.name.strip()} has a CPU that its compiler does not know; {REMEDY}"
+        )
     return Device(
         name=found.name.strip(),
+        target=f"{found.version} {level}".strip(),
         is_cpu=is_cpu,
-        lanes=8 if is_cpu else 1,
+        lanes=(16 if level == "x86-64-v4" else 8) if is_cpu else 1,
         group=1 if is_cpu else 64,
         units=found.max_compute_units,
     )

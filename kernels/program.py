@@ -13,13 +13,31 @@ from tinygrad.device import Buffer, Device
 from tinygrad.engine.realize import get_call_arg_uops, get_runtime
 from tinygrad.uop.ops import KernelInfo, Ops, ProgramInfo, UOp
 
+from kernels.device import open_device
+
 SOURCES = Path(__file__).parent
+
+# LLVM splits vectors of 512 bits in two for most CPUs that have them, unless a function asks.
+WIDE = """#if defined(__clang__) && LANES == 16
+#pragma clang attribute push(__attribute__((min_vector_width(512))), apply_to = function)
+#endif
+"""
+WIDE_END = """#if defined(__clang__) && LANES == 16
+#pragma clang attribute pop
+#endif
+"""
 
 
 def source(constants: Mapping[str, object], *files: str) -> str:
-    """The text of these files of `kernels/`, with compile-time constants defined before it."""
+    """The text of these files of `kernels/`, with compile-time constants defined before it.
+
+    It names what it is compiled for: tinygrad's cache of binaries goes by the text and the device's
+    name, which machines with different CPUs may share.
+    """
+    head = f"// for {open_device().target}\n"
     defines = "".join(f"#define {name} {value}\n" for name, value in constants.items())
-    return defines + "".join((SOURCES / file).read_text(encoding="utf-8") for file in files)
+    texts = [(SOURCES / file).read_text(encoding="utf-8") for file in files]
+    return head + defines + WIDE + "".join(texts) + WIDE_END
 
 
 def on_device(values: np.ndarray) -> Tensor:

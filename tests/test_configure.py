@@ -39,7 +39,7 @@ def test_every_garden_composes(garden: str) -> None:
         ("render.letters=abc", "render.letters=abc"),
         ("train.restarts=0", "train.restarts=0"),
         ("plants.delay2.train.batch=12", "plants.delay2.train.batch=12"),
-        ("plants.delay2.dataset.train=8", "plants.delay2.train.batch"),
+        ("plants.delay2.dataset.train=64", "plants.delay2.train.batch"),
         ("train.cells=[[0,2]]", "train.cells"),
         ("train.cells=[]", "train.cells"),
         ("train.rate=[[0,1],[0.5,1]]", "train.rate"),

@@ -6,7 +6,7 @@ import pytest
 from bonsai.graph import Graph
 from bonsai.network import Architecture, Network
 from bonsai.prune import eliminate_dead_code
-from bonsai.recipe import BETA1, BETA2, EPSILON, Recipe, Regularizer
+from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe, Regularizer
 from kernels.evaluate import Evaluator, GraphEvaluator
 from kernels.fused import FusedTraining
 from kernels.oracle import forward, loss_and_gradient, states
@@ -19,14 +19,14 @@ SHAPES = [  # cells, inputs, outputs, T, B, R
     (((8, 8),), 1, 1, 20, 128, 64),
     (((12, 6),), 3, 1, 24, 128, 32),
     (((16, 10), (16, 10)), 3, 1, 40, 512, 2),
-    (((5, 0), (3, 9)), 2, 3, 7, 40, 3),
+    (((5, 0), (3, 9)), 2, 3, 7, 48, 3),
     (((3, 2),), 0, 1, 9, 16, 2),
-    (((1, 1),), 1, 1, 1, 8, 1),
+    (((1, 1),), 1, 1, 1, 16, 1),
 ]
 STACKED = [
     (((12, 4),), 3, 1, 16, 128, 3),
     (((5, 9), (3, 2)), 2, 3, 7, 48, 3),
-    (((4, 0), (2, 7), (6, 1)), 1, 2, 6, 40, 2),
+    (((4, 0), (2, 7), (6, 1)), 1, 2, 6, 80, 2),
     (((3, 2), (1, 1)), 0, 1, 9, 16, 2),
 ]
 EVERY = [(*shape, False) for shape in SHAPES] + [(*shape, True) for shape in STACKED]
@@ -62,7 +62,7 @@ def problem(
 def test_gradient_is_the_references(shape):
     recipe, x, y, p = problem(*shape)
     loss, gradient = FusedTraining(recipe, x, y, p).gradient()
-    rows = recipe.minibatch(0, len(x) // 8)
+    rows = recipe.minibatch(0, len(x) // UNIT)
     for r in range(0, recipe.restarts, 13):
         expected = loss_and_gradient(recipe.architecture, p[r], x[rows], y[rows], FACTOR, LEAK)
         assert loss[r] == pytest.approx(expected[0], rel=1e-5)
@@ -78,7 +78,7 @@ def test_noise_and_pull_reach_every_state_of_every_cell(shape, noise, binarize):
     training = FusedTraining(recipe, x, y, p)
     training.resume(training.state() | {"step": np.full(recipe.restarts, 20, np.int32)})
     loss, gradient = training.gradient()
-    rows = recipe.minibatch(20, len(x) // 8)
+    rows = recipe.minibatch(20, len(x) // UNIT)
     factor, _, strength = (float(v) for v in recipe.table[20, 4:])
     for r in range(recipe.restarts):
         expected = loss_and_gradient(
@@ -189,7 +189,7 @@ def test_evaluation_counts_what_the_reference_gets_right(shape):
 
 def test_evaluation_counts_nan_as_wrong():
     a = Architecture(1, ((2, 1),), 1)
-    ones = np.ones((8, 3, 1))
+    ones = np.ones((16, 3, 1))
     p = np.full((1, a.size), np.nan, np.float32)
     assert Evaluator(a, LEAK, ones, ones, early=True).right(p, FACTOR).tolist() == [0]
 

@@ -238,10 +238,10 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         "a list of [outputs, states], with one output or more in each cell and no state below 0",
         lambda v: v and all(len(c) == 2 and c[0] >= 1 and c[1] >= 0 for c in v),
     )
-    eights = ("a multiple of 8", lambda v: v >= 8 and v % 8 == 0)
+    sixteens = ("a multiple of 16", lambda v: v >= 16 and v % 16 == 0)
     batch = (
-        f"a multiple of 8, and at most {prefix}dataset.train={own.dataset.train}",
-        lambda v: v >= 8 and v % 8 == 0 and v <= own.dataset.train,
+        f"a multiple of 16, and at most {prefix}dataset.train={own.dataset.train}",
+        lambda v: v >= 16 and v % 16 == 0 and v <= own.dataset.train,
     )
     knots = (
         "a list of [share of steps, value], shares rising from 0 to 1, no value below 0",
@@ -261,9 +261,9 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
     yield from section(
         "dataset",
         seed=seed,
-        train=eights,
-        validation=eights,
-        test=eights,
+        train=sixteens,
+        validation=sixteens,
+        test=sixteens,
         length=positive,
         test_length=positive,
         tilted=share,
@@ -288,7 +288,7 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         patience=positive,
         live=natural,
     )
-    drawn = {"seed": seed, "sequences": eights, "length": positive, "tilted": share}
+    drawn = {"seed": seed, "sequences": sixteens, "length": positive, "tilted": share}
     yield from section(
         "sparsify",
         **drawn,

@@ -1,0 +1,74 @@
+"""PoCL on CPUs that came after it.
+
+PoCL asks the LLVM that it was built with for the CPU's name. PoCL 3.0, the one that PyOpenCL's wheel
+brings, has LLVM 14: of a CPU made since it answers "generic", which its own compiler then refuses
+("unknown target CPU 'generic'"), so that no kernel can be built. PoCL has no option for the name
+(github.com/pocl/pocl/issues/1049); it is kept in the structure behind `cl_device_id`, and there we
+put the x86-64 level that the CPU's features amount to.
+"""
+
+import ctypes
+from pathlib import Path
+
+UNKNOWN = b"generic\0"
+WORDS = 256  # of the device's structure that are looked through; PoCL 3.0 has the name in word 80
+LEVELS = {  # levels of the x86-64 psABI that LLVM 14 knows, by features as Linux names them
+    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+    "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
+    "x86-64-v2": {"sse4_1", "sse4_2", "ssse3", "popcnt", "cx16", "lahf_lm"},
+}
+
+_kept: list[ctypes.Array] = []  # names that a device points to
+
+
+def cpu_level(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The highest x86-64 level that the CPU has; "" where there is no such file or no x86-64.
+
+    A level includes those below it.
+    """
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
+    if "lm" not in flags:
+        return ""
+    level = "x86-64"
+    for name, needed in reversed(LEVELS.items()):
+        if not needed <= set(flags):
+            break
+        level = name
+    return level
+
+
+def name_cpu(device: int, level: str) -> bool:
+    """Give the CPU of a PoCL device a name, if it has none, and say whether it has one now.
+
+    device: the address that `cl_device_id` is; level: of `cpu_level`
+    """
+    readable = _readable()
+
+    def holds(address: int, size: int) -> bool:
+        return any(low <= address and address + size <= high for low, high in readable)
+
+    if not level or not holds(device, 8 * WORDS):
+        return False
+    words = (ctypes.c_uint64 * WORDS).from_address(device)
+    for i, word in enumerate(words):
+        if holds(word, len(UNKNOWN)) and ctypes.string_at(word, len(UNKNOWN)) == UNKNOWN:
+            name = ctypes.create_string_buffer(level.encode())
+            _kept.append(name)
+            words[i] = ctypes.addressof(name)
+            return True
+    return False
+
+
+def _readable() -> list[tuple[int, int]]:
+    """The address ranges of this process that can be read."""
+    found = []
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        span, access = line.split()[:2]
+        if access.startswith("r"):
+            low, high = (int(end, 16) for end in span.split("-"))
+            found.append((low, high))
+    return found
