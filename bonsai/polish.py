@@ -87,7 +87,7 @@ def polish(
 ) -> tuple[Graph, Certificate]:
     """The best graph found, and its certificate; no larger than `graph`.
 
-    inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not checked; N a multiple of 16
+    inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
     rounds: of the search, at most; variants: made in each
     patience: rounds without a better graph, after which it ends
     """

@@ -17,7 +17,7 @@ BIAS, WEIGHT, INITIAL = 5, 6, 7  # places in `_table`
 class Evaluator:
     """Holds sequences on the device and counts how many of them candidates get right.
 
-    inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not checked; N a multiple of 16
+    inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
     early: stop a candidate at its first wrong sequence, and count those before it
     """
 
@@ -88,7 +88,7 @@ class Evaluator:
 class GraphEvaluator:
     """Counts how many sequences each of some graphs gets right, at the cost of their edges alone.
 
-    inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not checked; N a multiple of 16
+    inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
     early: stop a graph at its first wrong sequence, and count those before it
     nodes: graphs up to this size share one compiled kernel
     """
@@ -154,7 +154,7 @@ class VariantEvaluator:
     """Counts how many sequences variants of one graph get right before the first wrong one.
 
     count: of variants; nodes: of the largest graph that shares the compiled kernel
-    inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not checked; N a multiple of 16
+    inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
     """
 
     def __init__(

@@ -24,7 +24,7 @@ CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while
 class FusedTraining:
     """Training in progress. `state` and `resume` are exact: a resumed run ends in the same bytes.
 
-    inputs: (N, T, I) of -1/+1; targets: (N, T, O) of -1/+1, 0 where not trained; N a multiple of 16
+    inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not trained
     parameters: (R, P) to start from
     """
 

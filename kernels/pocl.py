@@ -1,10 +1,10 @@
 """PoCL on CPUs that came after it.
 
-PoCL asks the LLVM that it was built with for the CPU's name. PoCL 3.0, the one that PyOpenCL's wheel
+PoCL asks the LLVM that it was built with for the CPU's name. PoCL 3.0, which PyOpenCL's wheel
 brings, has LLVM 14: of a CPU made since it answers "generic", which its own compiler then refuses
 ("unknown target CPU 'generic'"), so that no kernel can be built. PoCL has no option for the name
-(github.com/pocl/pocl/issues/1049); it is kept in the structure behind `cl_device_id`, and there we
-put the x86-64 level that the CPU's features amount to.
+(its issue 1049); it is kept in the structure behind `cl_device_id`, and there we put the x86-64
+level that the CPU's features amount to.
 """
 
 import ctypes

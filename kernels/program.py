@@ -31,8 +31,8 @@ WIDE_END = """#if defined(__clang__) && LANES == 16
 def source(constants: Mapping[str, object], *files: str) -> str:
     """The text of these files of `kernels/`, with compile-time constants defined before it.
 
-    It names what it is compiled for: tinygrad's cache of binaries goes by the text and the device's
-    name, which machines with different CPUs may share.
+    It names what it is compiled for: tinygrad's cache of binaries goes by the text and the name of
+    the device, which machines with different CPUs may share.
     """
     head = f"// for {open_device().target}\n"
     defines = "".join(f"#define {name} {value}\n" for name, value in constants.items())
