@@ -42,7 +42,7 @@ class Dataset:
     train: int = MISSING
     validation: int = MISSING
     test: int = MISSING
-    length: int = MISSING
+    length: int | None = MISSING
     test_length: int = MISSING
     tilted: float = MISSING
 
@@ -59,7 +59,9 @@ class Regularizer:
 @dataclass
 class Train:
     seed: int = MISSING
-    cells: list[list[int]] = MISSING
+    cells: list[list[int]] | None = MISSING
+    attempts: int = MISSING
+    enough: int = MISSING
     stacked: bool = MISSING
     restarts: int = MISSING
     batch: int = MISSING
@@ -68,6 +70,8 @@ class Train:
     factor: list[list[float]] = MISSING
     noise: list[list[float]] = MISSING
     binarize: list[list[float]] = MISSING
+    hinted: float = MISSING
+    hinted_noise: list[list[float]] = MISSING
     leak: float = MISSING
     regularizer: Regularizer = field(default_factory=Regularizer)
     check_every: int = MISSING
@@ -235,8 +239,8 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
     natural = ("0 or more", lambda v: v >= 0)
     seed = ("from 0 to 2**32 - 1", lambda v: 0 <= v < 2**32)
     cells = (
-        "a list of [outputs, states], with one output or more in each cell and no state below 0",
-        lambda v: v and all(len(c) == 2 and c[0] >= 1 and c[1] >= 0 for c in v),
+        "null, or a list of [outputs, states], one output or more in each cell, no state below 0",
+        lambda v: v is None or (v and all(len(c) == 2 and c[0] >= 1 and c[1] >= 0 for c in v)),
     )
     sixteens = ("a multiple of 16", lambda v: v >= 16 and v % 16 == 0)
     batch = (
@@ -264,7 +268,7 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         train=sixteens,
         validation=sixteens,
         test=sixteens,
-        length=positive,
+        length=("null, or 1 or more", lambda v: v is None or v >= 1),
         test_length=positive,
         tilted=share,
     )
@@ -272,6 +276,8 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         "train",
         seed=seed,
         cells=cells,
+        attempts=positive,
+        enough=positive,
         restarts=positive,
         batch=batch,
         steps=positive,
@@ -279,6 +285,8 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         factor=shares,
         noise=knots,
         binarize=knots,
+        hinted=share,
+        hinted_noise=knots,
         leak=natural,
         regularizer__strength=knots,
         regularizer__threshold=natural,
