@@ -67,7 +67,7 @@ def hints(
 
 
 def features(machine: Machine, rng: np.random.Generator) -> tuple[np.ndarray, list[slice]]:
-    """(K, Q) int8, no two the same or each other's inverse, and where three kinds of them are: what
+    """(K, Q) int8, no two alike or opposite, and where three kinds of them are: what
     outputs tell, each state apart, and random halves. All are -1 in the initial state.
 
     What outputs tell: an output bit after a symbol, and these of the state that another symbol

@@ -14,11 +14,14 @@ class Attempt:
     """cells: outputs and states of each; stacked: see `bonsai.network`
 
     hinted: share of the restarts that have hints (`bonsai.hints`)
+    batch, strength: what the plant's minibatch and regulariser are multiplied with
     """
 
     cells: tuple[tuple[int, int], ...]
     stacked: bool
     hinted: float
+    batch: float = 1.0
+    strength: float = 1.0
 
 
 def attempts(machine: Machine) -> list[Attempt]:
@@ -26,14 +29,18 @@ def attempts(machine: Machine) -> list[Attempt]:
 
     First one plain cell, in which half of the restarts find out themselves what states are good
     for. Then stacked cells, twice as wide each time, with room for a state neuron for each state
-    of the machine, or twice the bits that number them, and hints for all restarts.
+    of the machine, or twice the bits that number them, and hints for all restarts: each step is
+    then learned by itself, for which fewer sequences do, and what is wide is thinned later.
     """
     states = len(machine.states)
     bits = (states - 1).bit_length()
     wide = -(-(len(machine.inputs) + 2 * bits + 2 * len(machine.outputs)) // 4) * 4
     plain = Attempt(((max(6, 2 * len(machine.outputs) + 4), 2 * bits + 2),), False, 0.5)
     room = max(4, 2 * bits, min(states, 16))
-    return [plain, *(Attempt(((max(12, wide) << n, room),), True, 1.0) for n in range(3))]
+    return [
+        plain,
+        *(Attempt(((max(12, wide) << n, room),), True, 1.0, 0.25, 0.1) for n in range(3)),
+    ]
 
 
 def length(machine: Machine) -> int:

@@ -14,7 +14,7 @@ from bonsai.dataset import load_dataset
 from bonsai.hints import hints
 from bonsai.machine import Machine
 from bonsai.network import Architecture
-from bonsai.recipe import Recipe, Regularizer, schedule
+from bonsai.recipe import UNIT, Recipe, Regularizer, schedule
 from bonsai.sizing import Attempt, attempts
 from bonsai.train import Checkpoint, Progress, Trained, train
 from kernels.evaluate import Evaluator
@@ -70,11 +70,11 @@ def _attempt(
     recipe = Recipe(
         architecture=architecture,
         restarts=p.restarts,
-        batch=p.batch,
+        batch=max(UNIT, int(attempt.batch * p.batch) // UNIT * UNIT),
         length=data.inputs.shape[1],
         seed=int(rng.integers(1 << 32)),
         rate=schedule(p.rate, p.steps),
-        strength=schedule(p.regularizer.strength, p.steps),
+        strength=attempt.strength * schedule(p.regularizer.strength, p.steps),
         factor=schedule(p.factor, p.steps),
         noise=schedule(p.noise, p.steps),
         hinted_noise=schedule(p.hinted_noise, p.steps),
