@@ -21,7 +21,7 @@ from stages import CHECKPOINTS, run_stage
 CURVE_POINTS = 200
 
 
-def stage(parameters: Any, folder: Path) -> None:
+def stage(parameters: Any, folder: Path) -> str:
     p = parameters.train
     data = load_dataset(folder / "dataset.parquet", "train")
     check = load_dataset(folder / "dataset.parquet", "validation")
@@ -53,7 +53,7 @@ def stage(parameters: Any, folder: Path) -> None:
     evaluator = Evaluator(architecture, p.leak, check.inputs, check.targets, early=False)
     content = (folder / "dataset.parquet").read_bytes() + OmegaConf.to_yaml(p).encode()
     checkpoint = Checkpoint(
-        CHECKPOINTS / f"{folder.name}-train.npz", hashlib.sha256(content).hexdigest()
+        CHECKPOINTS / folder.name / "train.npz", hashlib.sha256(content).hexdigest()
     )
     with tqdm(total=p.steps, desc=f"train {parameters.name}", unit="step", disable=None) as bar:
 
@@ -91,6 +91,7 @@ def stage(parameters: Any, folder: Path) -> None:
         },
     )
     checkpoint.delete()
+    return f"{exact.sum()} of {recipe.restarts} restarts exact after {len(trained.history)} steps"
 
 
 def _save_history(trained: Trained, folder: Path) -> None:
