@@ -22,17 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 SCHEMA = 1
-
-
-UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    zipfile.BadZipFile,
-    zlib.error,
-    pa.ArrowException,
-)
+BROKEN = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, pa.ArrowException)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -158,7 +148,7 @@ def _readable(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; `dvc repro` makes it") from None
-    except UNREADABLE as e:
+    except (OSError, *BROKEN) as e:
         raise ArtifactError(
             f"{path}: cannot be read ({e}); delete it and run `dvc repro` again"
         ) from e
