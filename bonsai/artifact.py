@@ -23,7 +23,10 @@ import pyarrow.parquet as pq
 
 SCHEMA = 1
 BROKEN = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, pa.ArrowException)
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REMEDY = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make its folder writable"),
+}
 
 
 class ArtifactError(ValueError):
@@ -47,7 +50,7 @@ def replaced(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as e:
-        remedy = "free some space" if e.errno in FULL else "make its folder writable"
+        remedy = REMEDY.get(e.errno or 0, "put that right")
         raise ArtifactError(
             f"{path}: cannot be written ({os.strerror(e.errno) if e.errno else e}); "
             f"{remedy} and run it again"

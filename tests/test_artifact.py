@@ -45,7 +45,9 @@ def test_what_a_dead_process_left_goes_when_the_file_is_written(tmp_path):
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ArtifactError, match=r"file/a\.txt: cannot be written \(Not a directory\)"):
+    with pytest.raises(
+        ArtifactError, match=r"file/a\.txt: cannot be written \(File exists\); put"
+    ):
         save_text(tmp_path / "file" / "a.txt", "text")
 
 
