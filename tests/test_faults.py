@@ -20,12 +20,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import zc.lockfile
 from conftest import ROOT
 from test_pipeline import STAGES, TINY, Copy
 
+from bonsai.certificate import Certificate
+from bonsai.dataset import SPLITS, draw, save_dataset
+from bonsai.tasks import TASKS
 from kernels import device
 from stages import recover
 
@@ -142,6 +146,29 @@ def test_a_damaged_file_is_named(
     line = failed(copy, stage)
     assert f"/{name}: {says}" in line
     assert "`dvc repro`" in line
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("sparsify", "machine.parquet"),
+        ("sparsify", "dataset.parquet"),
+        ("clip", "machine.parquet"),
+        ("dce", "dataset.parquet"),
+        ("extract", "certificate.npz"),
+    ],
+)
+def test_a_file_of_another_plant_is_noticed(copy: Copy, stage: str, name: str) -> None:
+    """A kernel would read beyond the end of its arrays."""
+    path, machine = copy.folder / "data/plants" / PLANT / name, TASKS["gates"]()
+    if stage == "extract":
+        Certificate.empty(7).save(path)
+    elif name == "machine.parquet":
+        machine.save(path)
+    else:
+        rng = np.random.default_rng(0)
+        save_dataset(path, {split: draw(machine, rng, 64, 10) for split in SPLITS})
+    assert failed(copy, stage).endswith("; run `dvc repro` again")
 
 
 # ---- a place that cannot be written to

@@ -140,6 +140,20 @@ def test_an_override_reruns_one_plant_from_its_stage_on(unchanged: Copy) -> None
     assert unchanged.artifacts() == grown
 
 
+def test_files_that_were_damaged_come_back_from_the_cache(copy: Copy) -> None:
+    grown, plants = copy.artifacts(), copy.folder / "data/plants"
+    for path, data in (
+        ("delay1/runs.npz", (plants / "delay2/runs.npz").read_bytes()),
+        ("delay2/history.parquet", (plants / "delay2/history.parquet").read_bytes()[:999]),
+        ("delay2/proof.json", b""),
+    ):
+        (plants / path).unlink()
+        (plants / path).write_bytes(data)
+    copy.repro()
+    again = copy.artifacts()
+    assert [n for n in grown if again.get(n) != grown[n] and n not in TIMED] == []
+
+
 def test_exp_run_writes_the_same_bytes(
     copy: Copy, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
