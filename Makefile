@@ -10,6 +10,7 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 repro: $(INSTALLED) ## run the pipeline, and print the path of the report
+	@$(BIN)/python -m stages.recover
 	@$(BIN)/python -m stages.configure --check
 	@$(BIN)/dvc repro
 	@echo "report: $(CURDIR)/data/report/index.html"

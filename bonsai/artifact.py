@@ -1,14 +1,19 @@
 """Artifacts on disk: Parquet for tables, NPZ for arrays, JSON for figures.
 
 Every file is written whole or not at all (a temporary name beside it, then a rename), carries its
-`kind` and the schema version, and is checked for both when it is read. Nothing is unpickled.
+`kind` and the schema version, and is checked for both when it is read. Nothing is unpickled. What
+a process that was killed left of a file goes when the file is next written.
 """
 
+import errno
+import glob
+import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +22,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 SCHEMA = 1
+BROKEN = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, pa.ArrowException)
+REMEDY = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make its folder writable"),
+}
 
 
 class ArtifactError(ValueError):
-    """A file is missing, broken, of another kind, or of another schema version.
+    """A file is missing, broken, of another kind or schema version, or cannot be written.
 
     The message names the file, the field, and what to do about it.
     """
@@ -28,15 +38,44 @@ class ArtifactError(ValueError):
 
 @contextmanager
 def replaced(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `path` only if the block ends without an error."""
+    """Yield a temporary path that becomes `path` only if the block ends without an error.
+
+    Raises ArtifactError if it cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        discard_parts(path)
         yield temporary
         os.replace(temporary, path)
+    except OSError as e:
+        remedy = REMEDY.get(e.errno or 0, "put that right")
+        raise ArtifactError(
+            f"{path}: cannot be written ({os.strerror(e.errno) if e.errno else e}); "
+            f"{remedy} and run it again"
+        ) from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def discard_parts(path: Path) -> None:
+    """Delete what processes that are no more have left of this file, half written."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        process = part.name.split(".")[-2]
+        if process.isdecimal() and not _runs(int(process)):
+            part.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def save_text(path: str | Path, text: str) -> None:
@@ -83,10 +122,10 @@ def load_table(path: str | Path, kind: str, columns: Sequence[str] = ()) -> tupl
 
 
 def save_arrays(path: str | Path, kind: str, arrays: Mapping[str, Any]) -> None:
-    with replaced(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file, kind=np.array(kind), schema=np.array(str(SCHEMA)), **dict(arrays)
-        )
+    packed = io.BytesIO()  # for a disk that fills up while zipfile writes to it leaves it confused
+    np.savez_compressed(packed, kind=np.array(kind), schema=np.array(str(SCHEMA)), **dict(arrays))
+    with replaced(path) as temporary:
+        temporary.write_bytes(packed.getbuffer())
 
 
 def load_arrays(path: str | Path, kind: str, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -112,7 +151,7 @@ def _readable(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; `dvc repro` makes it") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, pa.ArrowException) as e:
+    except (OSError, *BROKEN) as e:
         raise ArtifactError(
             f"{path}: cannot be read ({e}); delete it and run `dvc repro` again"
         ) from e
@@ -120,7 +159,10 @@ def _readable(path: str | Path) -> Iterator[None]:
 
 def _expect(path: str | Path, kind: str, found_kind: str | None, found_schema: str | None) -> None:
     if found_kind != kind:
-        raise ArtifactError(f"{path}: expected a file of kind '{kind}', found '{found_kind}'")
+        raise ArtifactError(
+            f"{path}: expected a file of kind '{kind}', found '{found_kind}'; "
+            "delete it and run `dvc repro` again"
+        )
     if found_schema != str(SCHEMA):
         raise ArtifactError(
             f"{path}: written with schema {found_schema}, this version reads {SCHEMA}; "

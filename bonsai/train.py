@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bonsai.artifact import ArtifactError, load_arrays, save_arrays
+from bonsai.artifact import ArtifactError, discard_parts, load_arrays, save_arrays
 from bonsai.network import Network
 from bonsai.recipe import Recipe
 from kernels.evaluate import Evaluator
@@ -61,6 +61,7 @@ class Checkpoint:
 
     def delete(self) -> None:
         self.path.unlink(missing_ok=True)
+        discard_parts(self.path)
 
 
 @dataclass(frozen=True)

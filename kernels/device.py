@@ -13,7 +13,10 @@ from pathlib import Path
 
 from kernels.pocl import cpu_level, name_cpu
 
-REMEDY = "install `pyopencl[pocl]` (Linux x86-64) or the OpenCL driver of your CPU or GPU"
+REMEDY = (  # also of a kernel that cannot be built
+    "install `pyopencl[pocl]` (Linux x86-64) or the OpenCL driver of your CPU or GPU, and see "
+    "that ~/.cache, where PoCL and tinygrad keep compiled kernels, can be written and has space"
+)
 
 
 class DeviceError(RuntimeError):
@@ -54,7 +57,7 @@ def open_device() -> Device:
         opened = Tinygrad["CL"]
         assert isinstance(opened, CLDevice)
         found = pyopencl.Device.from_int_ptr(ctypes.cast(opened.cl_dev, ctypes.c_void_p).value)
-    except (RuntimeError, OSError, AttributeError, pyopencl.Error) as e:
+    except (RuntimeError, OSError, AttributeError, IndexError, pyopencl.Error) as e:
         raise DeviceError(f"OpenCL: no device can be opened ({e}); {REMEDY}") from e
     is_cpu = bool(found.type & pyopencl.device_type.CPU)
     level = cpu_level() if is_cpu else ""

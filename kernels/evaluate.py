@@ -7,7 +7,7 @@ import numpy as np
 from bonsai.graph import Graph
 from bonsai.network import Architecture
 from kernels.device import open_device
-from kernels.layout import as_float, cell_constants, interleaved, record
+from kernels.layout import as_float, cell_constants, expect_fit, interleaved, record
 from kernels.program import launch, on_device, overwrite, source
 
 BATCH = 1024  # dense candidates a launch
@@ -29,6 +29,7 @@ class Evaluator:
         targets: np.ndarray,
         early: bool,
     ) -> None:
+        expect_fit(inputs, targets, (architecture.inputs, architecture.outputs))
         device = open_device()
         self.architecture = architecture
         self.sequences = len(inputs)
@@ -101,6 +102,8 @@ class GraphEvaluator:
         early: bool,
         nodes: int = 0,
     ) -> None:
+        for graph in graphs:
+            expect_fit(inputs, targets, (len(graph.where("input")), len(graph.where("head"))))
         device = open_device()
         items = len(graphs)
         table = _table(graphs)

@@ -15,7 +15,7 @@ from bonsai.hints import Hints
 from bonsai.network import Architecture
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
-from kernels.layout import as_float, cell_constants, interleaved, record
+from kernels.layout import as_float, cell_constants, expect_fit, interleaved, record
 from kernels.program import Replay, launch, on_device, overwrite, source
 
 STATE = ("parameters", "mean", "square", "step", "history")
@@ -38,9 +38,10 @@ class FusedTraining:
         parameters: np.ndarray,
         hints: Hints | None = None,
     ) -> None:
+        a, r = recipe.architecture, recipe.restarts
+        expect_fit(inputs, targets, (a.inputs, a.outputs))
         device = open_device()
         self.recipe = recipe
-        a, r = recipe.architecture, recipe.restarts
         groups = recipe.batch // device.lanes
         # By shape alone, not by the number of cores, so that every CPU sums in the same order.
         chunks = min(max(1, 8 // r), groups) if device.is_cpu else groups

@@ -57,6 +57,20 @@ def interleaved(values: np.ndarray, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(grouped, np.float32).reshape(-1)
 
 
+class ShapeError(ValueError):
+    """Arrays that do not fit each other, which a kernel would read beyond the end of."""
+
+
+def expect_fit(inputs: np.ndarray, targets: np.ndarray, of: tuple[int, int]) -> None:
+    """Raise ShapeError unless inputs (N, T, I) and targets (N, T, O) fit `of`, which is (I, O)."""
+    found = (inputs.shape[2], targets.shape[2])
+    if found != of or inputs.shape[:2] != targets.shape[:2]:
+        raise ShapeError(
+            f"sequences {inputs.shape} with targets {targets.shape} for a network of {of[0]} "
+            f"inputs and {of[1]} outputs: they are of different tasks; run `dvc repro` again"
+        )
+
+
 def as_float(value: float) -> str:
     """A float32 as an OpenCL literal with all its bits."""
     return f"{np.float32(value)!r}f".replace("np.float32(", "").replace(")", "")

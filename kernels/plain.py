@@ -119,7 +119,7 @@ class PlainTraining:
         told = np.zeros((1, 1, *noise.shape[2:]))
         if self._hints is not None:
             told = self._hints.told(rows)
-            hinted = (self._hints.code >= 0).any(axis=1)[:, None, None, None]
+            hinted = np.asarray((self._hints.code >= 0).any(axis=1)).reshape(-1, 1, 1, 1)
             noise = np.where(hinted, self.recipe.noise_at(self._step, hinted=True), noise)
         values = [factor], noise, [binarize], told
         return tuple(Tensor(np.asarray(v, np.float32)).realize() for v in values)

@@ -3,10 +3,16 @@
 A stage reads `params.yaml`, loads artifacts, calls the library and saves. It holds no algorithm.
 """
 
+from stages import faults  # first, for a Ctrl-C may come while the others load
+
+# isort: split
+import fcntl
 import importlib
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from bonsai.artifact import ArtifactError, save_json
-from bonsai.machine import MachineError
-from kernels.device import DeviceError
+from bonsai.artifact import save_json
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
@@ -66,21 +70,46 @@ def plant_parameters(plant: str) -> Any:
     return plants[plant]
 
 
-def run_stage(stage: Callable[[Any, Path], None]) -> None:
+class BusyError(RuntimeError):
+    """Another process is at work on the plant."""
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder, which ends with the process at the latest, however that ends.
+
+    Raises BusyError if another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BusyError(
+            f"{folder}: another stage is at work there; wait until it ends, or stop it"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(opened)
+
+
+def run_stage(stage: Callable[[Any, Path], str | None]) -> None:
     """Run `stage(parameters, folder)` for the plant named on the command line, and time it.
 
-    What it took is kept in `seconds/STAGE.json` in the plant's folder. An expected error ends in
-    one line on stderr and exit status 1.
+    What it took is kept in `seconds/STAGE.json` in the plant's folder. What a long stage returns
+    is its result in a few words, for the log. `stages/faults.py` says how it ends otherwise.
     """
     name = Path(sys.argv[0]).stem
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m stages.{name} PLANT")
     plant = sys.argv[1]
-    folder = PLANTS / plant
+    faults.doing = f"stage {name} of plant {plant}"
+    own, folder = plant_parameters(plant), PLANTS / plant
     started = time.perf_counter()
-    try:
-        stage(plant_parameters(plant), folder)
+    with alone(folder):
+        result = stage(own, folder)
         seconds = time.perf_counter() - started
         save_json(folder / "seconds" / f"{name}.json", {"seconds": round(seconds, 3)})
-    except (ArtifactError, DeviceError, MachineError, ParameterError, OSError) as e:
-        sys.exit(f"stage {name} of plant {plant}: {e}")
+    if result is not None:
+        print(f"{name} {plant}: {result}, in {seconds:.0f} s")

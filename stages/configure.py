@@ -91,7 +91,4 @@ def _one_line(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (ParameterError, OSError) as e:
-        sys.exit(f"configure: {e}")
+    main(sys.argv[1:])

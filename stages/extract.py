@@ -6,7 +6,7 @@ Run as `python -m stages.extract PLANT`.
 from pathlib import Path
 from typing import Any
 
-from bonsai.artifact import save_json, save_text
+from bonsai.artifact import ArtifactError, save_json, save_text
 from bonsai.certificate import Certificate
 from bonsai.circuit import verilog
 from bonsai.draw import layout, machine_dot, note_dot
@@ -24,8 +24,13 @@ def stage(parameters: Any, folder: Path) -> None:
     by_hand = None
     if published.lines is not None and published.literals is not None:
         by_hand = {"lines": published.lines, "literals": published.literals}
+    graph, certificate = Graph.load(folder), Certificate.load(folder / "certificate.npz")
+    if certificate.low.shape[1] != len(graph.initial):
+        raise ArtifactError(
+            f"{folder}: certificate.npz does not fit nodes.parquet; run `dvc repro` again"
+        )
     try:
-        found = extract(Graph.load(folder), machine, Certificate.load(folder / "certificate.npz"))
+        found = extract(graph, machine, certificate)
     except ExtractError as e:
         reason = " ".join(str(e).split())
         said = f"{parameters.name}: nothing is derived, for {reason}."

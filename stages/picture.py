@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bonsai.artifact import ArtifactError, save_text
+from bonsai.artifact import save_text
 from bonsai.film import film
 from bonsai.graph import Graph
-from bonsai.machine import Machine, MachineError
-from stages import PLANTS, ParameterError, plant_parameters
+from bonsai.machine import Machine
+from stages import PLANTS, plant_parameters
 
 STEPS = 20
 
@@ -29,7 +29,4 @@ def main(plant: str, out: Path, seed: int) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 4 or not sys.argv[3].isdecimal():
         sys.exit("usage: python -m stages.picture PLANT OUT SEED")
-    try:
-        main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
-    except (ArtifactError, MachineError, ParameterError, OSError) as e:
-        sys.exit(f"picture of plant {sys.argv[1]}: {e}")
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

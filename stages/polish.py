@@ -26,7 +26,7 @@ from stages import run_stage
 Verdict = Certificate | Counterexample | Undecided
 
 
-def stage(parameters: Any, folder: Path) -> None:
+def stage(parameters: Any, folder: Path) -> str:
     p, q = parameters.polish, parameters.prove
     machine = Machine.load(folder / "machine.parquet")
     graphs = load_graphs(folder / "proven")
@@ -66,6 +66,8 @@ def stage(parameters: Any, folder: Path) -> None:
     save_table(folder / "automaton.parquet", "automaton", _automaton(certificate, machine))
     result = _result(parameters.name, machine, graph, before, verdict, row, found, folder)
     save_json(folder / "proof.json", asdict(result))
+    proven = "proven" if result.proven else "not proven"
+    return f"{graph.weights} weights, {graph.biases} biases, {proven}"
 
 
 def _result(

@@ -1,6 +1,5 @@
 """Prove the candidates, the smallest first: python -m stages.prove PLANT"""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ class Trial:
         return isinstance(self.verdict, Certificate)
 
 
-def stage(parameters: Any, folder: Path) -> None:
+def stage(parameters: Any, folder: Path) -> str:
     machine = Machine.load(folder / "machine.parquet")
     graphs = load_graphs(folder / "pruned")
     network = Network.load(folder / "quantized.npz")
@@ -50,8 +49,6 @@ def stage(parameters: Any, folder: Path) -> None:
     trials = _tried(parameters, machine, graphs, network)
     best = sorted(trials, key=rank)
     best = [t for t in best if t.proven] or best[:1]
-    if not best[0].proven:
-        print(f"{parameters.name}: none of {len(trials)} candidates is proven", file=sys.stderr)
     save_graphs(folder / "proven", [t.graph for t in best])
     save_table(folder / "proofs.parquet", "proofs", _proofs(trials))
     save_json(
@@ -63,6 +60,8 @@ def stage(parameters: Any, folder: Path) -> None:
             "rows": [t.row for t in best],
         },
     )
+    proven = sum(t.proven for t in trials)
+    return f"{proven or 'none'} of {len(trials)} candidates proven"
 
 
 def _tried(

@@ -6,7 +6,7 @@ Run as `python -m stages.report`. Prints the path of the page last.
 import sys
 from pathlib import Path
 
-from bonsai.artifact import ArtifactError, save_json, save_text
+from bonsai.artifact import save_json, save_text
 from bonsai.report import garden, load_plant, markdown, page, totals
 from stages import PLANTS, ParameterError, parameters
 
@@ -30,7 +30,4 @@ def main() -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 1:
         sys.exit("usage: python -m stages.report")
-    try:
-        main()
-    except (ArtifactError, ParameterError, OSError) as e:
-        sys.exit(f"stage report: {e}")
+    main()

@@ -21,7 +21,7 @@ from kernels.training import KERNELS
 from stages import CHECKPOINTS, run_stage
 
 
-def stage(parameters: Any, folder: Path) -> None:
+def stage(parameters: Any, folder: Path) -> str:
     p, t = parameters.sparsify, parameters.train
     trained = Network.load(folder / "runs.npz")
     machine = Machine.load(folder / "machine.parquet")
@@ -68,7 +68,7 @@ def stage(parameters: Any, folder: Path) -> None:
         training = KERNELS[t.kernel](recipe, data.inputs, data.targets, start.parameters)
         content = (folder / "runs.npz").read_bytes() + (folder / "dataset.parquet").read_bytes()
         key = hashlib.sha256(content + OmegaConf.to_yaml(p).encode()).hexdigest()
-        checkpoint = Checkpoint(CHECKPOINTS / f"{folder.name}-sparsify.npz", key)
+        checkpoint = Checkpoint(CHECKPOINTS / folder.name / "sparsify.npz", key)
         with tqdm(
             total=p.rounds, desc=f"sparsify {parameters.name}", unit="round", disable=None
         ) as bar:
@@ -80,6 +80,7 @@ def stage(parameters: Any, folder: Path) -> None:
             found = sparsify(start, training, evaluator, pace, p.seed, p.keep, checkpoint, report)
         checkpoint.delete()
     _save(found, folder)
+    return f"{len(found.size)} candidates, the smallest of size {found.size[0]}"
 
 
 def _start(trained: Network, evaluator: Evaluator, noise: float, slots: int) -> Network | None:

@@ -24,7 +24,7 @@ from stages import CHECKPOINTS, run_stage
 CURVE_POINTS = 200
 
 
-def stage(parameters: Any, folder: Path) -> None:
+def stage(parameters: Any, folder: Path) -> str:
     p = parameters.train
     machine = Machine.load(folder / "machine.parquet")
     given = (
@@ -55,6 +55,8 @@ def stage(parameters: Any, folder: Path) -> None:
     )
     for n in range(len(found)):
         _checkpoint(parameters, folder, n).delete()
+    exact = int(trained.exact.sum())
+    return f"{exact} of {p.restarts} restarts exact after {len(trained.history)} steps"
 
 
 def _attempt(
@@ -121,7 +123,7 @@ def _checkpoint(parameters: Any, folder: Path, number: int) -> Checkpoint:
     content = (folder / "dataset.parquet").read_bytes()
     content += OmegaConf.to_yaml(parameters.train).encode()
     key = hashlib.sha256(content).hexdigest()
-    return Checkpoint(CHECKPOINTS / f"{folder.name}-train{number}.npz", key)
+    return Checkpoint(CHECKPOINTS / folder.name / f"train{number}.npz", key)
 
 
 def _described(attempt: Attempt, trained: Trained) -> dict[str, Any]:

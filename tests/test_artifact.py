@@ -1,3 +1,6 @@
+import os
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from bonsai.artifact import (
     save_arrays,
     save_json,
     save_table,
+    save_text,
 )
 
 
@@ -26,6 +30,25 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         half_written()
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_what_a_dead_process_left_goes_when_the_file_is_written(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / f".a.txt.{ended.pid}.part").write_text("ha")
+    (tmp_path / f".a.txt.{os.getppid()}.part").write_text("another's")
+    (tmp_path / f".b.txt.{ended.pid}.part").write_text("another file's")
+    save_text(tmp_path / "a.txt", "whole")
+    left = [f".a.txt.{os.getppid()}.part", f".b.txt.{ended.pid}.part", "a.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(left)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ArtifactError, match=r"file/a\.txt: cannot be written \(File exists\); put"
+    ):
+        save_text(tmp_path / "file" / "a.txt", "text")
 
 
 def test_tables_and_arrays_come_back(tmp_path):

@@ -7,6 +7,7 @@ every test finds the first copy as `dvc repro` left it.
 import ast
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from kills import MAKE, killed, left_over
 
 TINY = "garden=tiny"
 PLANTS = ("delay1", "delay2")
@@ -138,6 +140,20 @@ def test_an_override_reruns_one_plant_from_its_stage_on(unchanged: Copy) -> None
     assert unchanged.artifacts() == grown
 
 
+def test_files_that_were_damaged_come_back_from_the_cache(copy: Copy) -> None:
+    grown, plants = copy.artifacts(), copy.folder / "data/plants"
+    for path, data in (
+        ("delay1/runs.npz", (plants / "delay2/runs.npz").read_bytes()),
+        ("delay2/history.parquet", (plants / "delay2/history.parquet").read_bytes()[:999]),
+        ("delay2/proof.json", b""),
+    ):
+        (plants / path).unlink()
+        (plants / path).write_bytes(data)
+    copy.repro()
+    again = copy.artifacts()
+    assert [n for n in grown if again.get(n) != grown[n] and n not in TIMED] == []
+
+
 def test_exp_run_writes_the_same_bytes(
     copy: Copy, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -180,6 +196,26 @@ def test_a_wrong_file_stops_at_the_stage_that_reads_it(unchanged: Copy) -> None:
     params.write_text(params.read_text().replace("cells: 7", "cells: -1"))
     said = unchanged.run("dvc", "repro", fails=True)
     assert "stage prove of plant delay2: params.yaml: plants.delay2.prove.cells=-1" in said
+
+
+def test_kills_change_no_byte(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Three kills of `make repro`, of one plant; tests/test_kills.py has thirty."""
+    (plant, _), other = PLANTS, Copy(tmp_path_factory.mktemp("killed"))
+    tiny = (other.folder / "conf/garden/tiny.yaml").read_text()
+    lines = [line for line in tiny.splitlines() if "plants.delay2" not in line]
+    (other.folder / "conf/garden/one.yaml").write_text(
+        "\n".join(lines).replace(f"[{', '.join(PLANTS)}]", f"[{plant}]")
+    )
+    other.configure("garden=one")
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    hit = [killed(other.folder, other.env, random.Random(seed + n)) for n in range(3)]
+    assert any(hit)
+    other.run(*MAKE)
+    grown = {n: b for n, b in copy.artifacts().items() if n.startswith(f"plants/{plant}/")}
+    again = {n: b for n, b in other.artifacts().items() if n.startswith("plants/")}
+    assert again == grown
+    assert left_over(other.folder) == []
 
 
 def test_metrics_are_a_handful_of_totals(copy: Copy) -> None:
