@@ -110,7 +110,7 @@ def fetched(revision: str, plant: str) -> Path:
         except FileNotFoundError:
             raise VersionError(
                 f"{revision}:{plant}: {name} is neither in DVC's cache nor in its remote; "
-                "`dvc remote list` shows that, and `dvc push --all-tags` fills it where it was grown"
+                "`dvc remote list` shows that; where it was grown, `dvc push --all-tags` fills it"
             ) from None
         except Exception as e:  # each kind of remote has errors of its own
             raise VersionError(
