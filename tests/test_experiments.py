@@ -4,6 +4,7 @@ One copy grows the garden `tiny` for the whole file; a test that changes it puts
 """
 
 import json
+import logging
 import re
 import shlex
 import shutil
@@ -172,7 +173,6 @@ def test_every_plant_of_the_garden_is_an_artifact(root: Path) -> None:
 def pushed(
     unchanged: Copy,
     request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Copy]:
     """The grown copy and its run cache, pushed to a remote of this kind."""
@@ -183,6 +183,7 @@ def pushed(
         moto = pytest.importorskip("moto.server")
         server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
         host, port = server.get_host_and_port()
         at = f"http://{host}:{port}"
         copy.env |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
@@ -196,7 +197,8 @@ def pushed(
     if request.param == "s3":
         copy.run("dvc", "remote", "modify", "--local", "store", "endpointurl", at)
     copy.configure(TINY, TURNED)
-    copy.repro()  # for the run cache
+    copy.repro()
+    copy.run("dvc", "push")  # the run cache holds no outputs, only which there were
     copy.configure(TINY)
     copy.repro()
     copy.run("dvc", "push", "--run-cache")
@@ -223,7 +225,9 @@ def test_a_clone_shows_the_report_and_repeats_what_was_run(pushed: Copy, tmp_pat
     assert {n: b for n, b in clone.artifacts().items() if n.startswith("plants/")} == grown
     assert clone.repro() == (set(), set())
     clone.configure(TINY, TURNED)
-    assert clone.repro() == (set(), {"render@delay2", "report"})
+    said = clone.run("dvc", "repro", "--pull")
+    assert not _ran(said)
+    assert "Stage 'render@delay2' is cached" in said
 
 
 def test_dvc_brings_an_artifact_by_its_version(copy: Copy, tmp_path: Path) -> None:
