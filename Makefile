@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: help repro test test-slow lint lock experiments picture parts bench bench-lock
+.PHONY: help repro test test-slow lint lock experiments queue remote picture parts bench bench-lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -28,11 +28,19 @@ lint: $(INSTALLED) ## ruff and mypy
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: no uv on the PATH; pip install uv" >&2; exit 1; }
-	uv pip compile pyproject.toml --group test --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra s3 --group test --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements.lock
 
 experiments: $(INSTALLED) ## what was tried with dvc exp run: the totals, and what was overridden
-	@$(BIN)/dvc exp show --only-changed --drop '[.]py$$|[.]cl$$|/' --keep '^(proven|weights|biases|margin|seconds)$$'
+	@$(BIN)/dvc exp show --only-changed --drop '.*/|.*[.](py|cl|yaml)$$|(conf|tasks)$$' --keep '^(proven|weights|biases|margin|seconds)$$'
+
+# DVC's workers look for `dvc` on the PATH, and queued stages for `python`.
+queue: $(INSTALLED) ## run what dvc exp run --queue put off, side by side (JOBS=2)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc queue start --jobs $(or $(JOBS),2)
+
+remote: $(INSTALLED) ## where dvc push and dvc pull keep artifacts (URL=../store or s3://bucket/folder)
+	@test -n "$(URL)" || { echo "make remote: name a place, as in: make remote URL=../store" >&2; exit 1; }
+	@$(BIN)/dvc remote add --default --local --force store "$(URL)"
 
 picture: $(INSTALLED) ## docs/PLANT-at-work.svg, a moving picture (PLANT=ones_triple SEED=2)
 	@test -n "$(PLANT)" || { echo "make picture: name a plant, as in: make picture PLANT=ones_triple" >&2; exit 1; }

@@ -6,14 +6,19 @@ any stage runs. What each field means is said in `conf/config.yaml`, where its d
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import ConfigKeyError
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
 class Kernel(Enum):
@@ -338,8 +343,26 @@ def _checked(version: int, *, _root_: Any) -> int:
     sections: Any = OmegaConf.to_container(_root_)
     copy = OmegaConf.create({**sections, "version": version})  # does not come back here
     OmegaConf.resolve(copy)
+    try:
+        OmegaConf.merge(OmegaConf.structured(Config), copy)  # `+` gets past the types
+    except ConfigKeyError as e:
+        raise ValueError(f"{e.full_key} is no parameter; conf/config.yaml has them all") from None
     check(copy)
+    _notice(list(copy.garden))
     return version
+
+
+def _notice(garden: list[str]) -> None:
+    """Say so if `dvc exp run`, which starts from conf/ and not from params.yaml, drops plants."""
+    if "dvc" not in sys.modules or not PARAMS.exists():
+        return
+    before = OmegaConf.select(OmegaConf.load(PARAMS), "garden", default=[])
+    if set(before) != set(garden):
+        print(
+            f"The garden is now {', '.join(garden)}; it was {', '.join(before)}. What -S does "
+            "not give is as conf/ says; -S garden=NAME chooses a garden.",
+            file=sys.stderr,
+        )
 
 
 OmegaConf.register_new_resolver("checked", _checked, replace=True)
