@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: help repro test test-slow lint lock experiments picture parts bench bench-lock
+.PHONY: help repro grow bonsai test test-slow lint lock experiments picture parts bench bench-lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -13,6 +13,13 @@ repro: $(INSTALLED) ## run the pipeline, and print the path of the report
 	@$(BIN)/python -m stages.configure --check
 	@$(BIN)/dvc repro
 	@echo "report: $(CURDIR)/data/report/index.html"
+
+grow: $(INSTALLED) ## add a task and grow it (TASK=file.kiss2, .pla or .py; SET="train.steps=9000")
+	@test -n "$(TASK)" || { echo "make grow: name a file, as in: make grow TASK=tasks/turnstile.kiss2" >&2; exit 2; }
+	@$(BIN)/python -m bonsai grow "$(TASK)" $(SET)
+
+bonsai: $(INSTALLED) ## what else there is: prove, explain, explore, show, plants
+	@$(BIN)/python -m bonsai --help
 
 test: $(INSTALLED) ## the tests, without the slow ones
 	@$(BIN)/python -m pytest -m "not slow"
