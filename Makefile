@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: help repro grow bonsai test test-slow lint lock experiments picture parts bench bench-lock
+.PHONY: help repro grow bonsai test test-slow fuzz lint lock experiments picture parts bench bench-lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -26,6 +26,9 @@ test: $(INSTALLED) ## the tests, without the slow ones
 
 test-slow: $(INSTALLED) ## the slow tests: real gardens from scratch
 	@$(BIN)/python -m pytest -m slow
+
+fuzz: $(INSTALLED) ## every reader on 100,000 broken files and more, in a quarter of an hour
+	@BONSAI_FUZZ=100 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: $(INSTALLED) ## ruff and mypy
 	@$(BIN)/ruff check

@@ -1,11 +1,14 @@
 """Artifacts on disk: Parquet for tables, NPZ for arrays, JSON for figures.
 
 Every file is written whole or not at all (a temporary name beside it, then a rename), carries its
-`kind` and the schema version, and is checked for both when it is read. Nothing is unpickled.
+`kind` and the schema version, and is checked for both when it is read. Nothing is unpickled, and
+what a file says of its size is checked before memory is taken for it.
 """
 
 import json
+import math
 import os
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 SCHEMA = 1
+MAX_BYTES = 1 << 30  # of all that a file holds, unpacked
+MAX_TEXT = 1 << 24  # of a JSON file
 
 
 class ArtifactError(ValueError):
@@ -50,7 +55,7 @@ def save_json(path: str | Path, value: Any) -> None:
 
 def load_json(path: str | Path) -> Any:
     with _readable(path):
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(_bounded_text(path))
 
 
 def save_table(
@@ -70,7 +75,9 @@ def load_table(path: str | Path, kind: str, columns: Sequence[str] = ()) -> tupl
     Raises ArtifactError if the file is unreadable, of another kind or version, or lacks a column.
     """
     with _readable(path):
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            _check_claims(file.metadata)
+            table = file.read()
         found = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         about = json.loads(found.get("about", "null"))
     _expect(path, kind, found.get("kind"), found.get("schema"))
@@ -91,12 +98,12 @@ def save_arrays(path: str | Path, kind: str, arrays: Mapping[str, Any]) -> None:
 
 def load_arrays(path: str | Path, kind: str, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Read the named arrays of an NPZ of this kind. Raises ArtifactError as `load_table` does."""
-    with (
-        _readable(path),
-        Path(path).open("rb") as opened,
-        np.load(opened, allow_pickle=False) as file,
-    ):
-        found = {name: file[name] for name in file.files}
+    with _readable(path), warnings.catch_warnings(), zipfile.ZipFile(path) as file:
+        warnings.simplefilter("error")  # NumPy's, of headers in an older form
+        members = file.infolist()
+        if sum(member.file_size for member in members) > MAX_BYTES:
+            raise ValueError(f"it holds more than {MAX_BYTES} bytes")
+        found = {m.filename.removesuffix(".npy"): _array(file, m) for m in members}
     _expect(path, kind, str(found.get("kind")), str(found.get("schema")))
     for name in names:
         if name not in found:
@@ -106,16 +113,69 @@ def load_arrays(path: str | Path, kind: str, names: Sequence[str]) -> dict[str, 
     return {name: found[name] for name in names}
 
 
+def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """A member of an NPZ, which may be no longer or shorter than its header says."""
+    with file.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = header(stream)
+        if dtype.hasobject or dtype.itemsize == 0 or any(n < 0 for n in shape):
+            raise ValueError(f"{member.filename} is an array {shape} of {dtype}")
+        size = math.prod(shape) * dtype.itemsize
+        if size > member.file_size:
+            raise ValueError(f"{member.filename} is shorter than its header says")
+        data = bytearray(stream.read(size))
+        if len(data) != size or stream.read(1):
+            raise ValueError(f"{member.filename} is not as long as its header says")
+    flat = np.frombuffer(data, dtype) if size else np.zeros(0, dtype)
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _check_claims(metadata: pq.FileMetaData) -> None:
+    """Raise ValueError if a Parquet file says that it holds more than MAX_BYTES.
+
+    A word that occurs often is stored once, so that each may be as long as all together.
+    """
+    total = 0
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            rows, size = column.num_values, column.total_uncompressed_size
+            if rows < 0 or size < 0:
+                raise ValueError(f"column {number} has {rows} values of {size} bytes")
+            total += rows * (min(size, MAX_BYTES) if column.physical_type == "BYTE_ARRAY" else 1)
+    if total + metadata.num_rows > MAX_BYTES or metadata.num_rows < 0:
+        raise ValueError(f"it may hold more than {MAX_BYTES} bytes")
+
+
+def _bounded_text(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        content = file.read(MAX_TEXT + 1)
+    if len(content) > MAX_TEXT:
+        raise ValueError(f"it is larger than {MAX_TEXT} bytes")
+    return content.decode("utf-8")
+
+
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
+    """What broken files make NumPy, zipfile, json and Arrow raise has no common class."""
     try:
         yield
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; `dvc repro` makes it") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, pa.ArrowException) as e:
+    except Exception as e:
         raise ArtifactError(
-            f"{path}: cannot be read ({e}); delete it and run `dvc repro` again"
+            f"{path}: cannot be read ({one_line(e)}); delete it and run `dvc repro` again"
         ) from e
+
+
+def one_line(error: object) -> str:
+    """What an error says, in one line of at most 200 letters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _expect(path: str | Path, kind: str, found_kind: str | None, found_schema: str | None) -> None:

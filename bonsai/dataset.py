@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
-from bonsai.artifact import ArtifactError, load_table, save_table
+from bonsai.artifact import ArtifactError, load_table, one_line, save_table
 from bonsai.machine import Machine
 
 SPLITS = ("train", "validation", "test")
@@ -52,14 +53,16 @@ def load_dataset(path: str | Path, split: str) -> Sequences:
     """One split. Raises ArtifactError if the file or the split is missing or broken."""
     table, shapes = load_table(path, "dataset", ["split", "inputs", "targets"])
     try:
-        t, i, o = shapes[split]
+        t, i, o = (int(size) for size in shapes[split])
+        if min(t, i, o) < 0:
+            raise ValueError(f"its shape is {t}, {i}, {o}")
         chosen = table.filter(pa.compute.equal(table["split"], split))
         n = len(chosen)
         return Sequences(
             _flat(chosen["inputs"]).reshape(n, t, i), _flat(chosen["targets"]).reshape(n, t, o)
         )
-    except (KeyError, TypeError, ValueError) as e:
-        raise ArtifactError(f"{path}: no valid split '{split}': {e}") from e
+    except (ArithmeticError, KeyError, TypeError, ValueError, pa.ArrowException) as e:
+        raise ArtifactError(f"{path}: no valid split '{split}': {one_line(e)}") from e
 
 
 def _lists(arrays: list[np.ndarray]) -> pa.Array:
@@ -70,4 +73,9 @@ def _lists(arrays: list[np.ndarray]) -> pa.Array:
 
 
 def _flat(column: pa.ChunkedArray) -> np.ndarray:
-    return np.array(column.combine_chunks().flatten().to_numpy(zero_copy_only=False))
+    if column.type != pa.list_(pa.int8()):
+        raise ValueError(f"a column holds {column.type}, not lists of int8")
+    values = column.combine_chunks().flatten()
+    if values.null_count:
+        raise ValueError("a list has gaps")
+    return np.array(values.to_numpy())
