@@ -25,6 +25,7 @@ MAX_ENTRIES = 1 << 22  # of the table of outputs: transitions times output bits
 MAX_REFINING = 1 << 24  # entries of all partitions that minimising goes through
 MAX_BYTES = 1 << 22  # of a file
 SIGN = {"0": -1, "-": 0, "1": 1}
+ANY = ("*", "-")  # in the place of a state's name
 MAX_NAME = 40  # letters of a state's name; longer ones become numbers
 TILTS, MAX_TABLE = 256, 1 << 22  # tilted distributions drawn at once, and entries of their table
 
@@ -397,8 +398,9 @@ def parse_kiss2(text: str, name: str = "task", where: str | None = None) -> Mach
     """A `Machine` from KISS2 text: `.i .o .s .p .r`, rows `input current next output`.
 
     `-` is a don't-care: in an input it stands for both bits, in an output that bit is not checked.
-    An input without a row is illegal there. All legal inputs of a state are equally likely.
-    `where` is what errors call the file. Source: the SIS manual, Berkeley 1992.
+    A current state `*` stands for every state that is named. An input without a row is illegal
+    there. All legal inputs of a state are equally likely. `where` is what errors call the file.
+    Source: the SIS manual, Berkeley 1992.
     """
     where = name if where is None else where
     header: dict[str, str] = {}
@@ -416,6 +418,18 @@ def parse_kiss2(text: str, name: str = "task", where: str | None = None) -> Mach
     inputs, outputs = fields(header, where)
     if not rows:
         raise MachineError(f"{where}: has no transitions")
+    initial = header.get(".r") or rows[0][2]
+    if any(current in ANY for _, _, current, _, _ in rows):
+        named = [initial, *itertools.chain.from_iterable((row[2], row[3]) for row in rows)]
+        named = [state for state in dict.fromkeys(named) if state not in ANY]
+        wild = sum(row[2] in ANY for row in rows)
+        if wild * len(named) > MAX_TRANSITIONS:
+            raise MachineError(f"{where}: {wild} rows for every one of {len(named)} states")
+        rows = [
+            (number, cube, state, after, out)
+            for number, cube, current, after, out in rows
+            for state in (named if current in ANY else [current])
+        ]
     size = 1 << len(inputs)
     expanded = 0
     kinds: dict[tuple[str, str], int] = {}  # of rows: next state and output
@@ -424,7 +438,7 @@ def parse_kiss2(text: str, name: str = "task", where: str | None = None) -> Mach
         row_at = f"{where}, line {number}"
         if len(out) != len(outputs) or set(out) - set("01-"):
             raise MachineError(f"{row_at}: {shortened(out)} is not {len(outputs)} of 0, 1, -")
-        if after in ("*", "-"):
+        if after in ANY:
             raise MachineError(
                 f"{row_at}: the next state is '{after}'; name one, or leave the row out, "
                 "which makes the input illegal there"
@@ -442,7 +456,6 @@ def parse_kiss2(text: str, name: str = "task", where: str | None = None) -> Mach
             raise MachineError(f"{row_at}: contradicts an earlier row for state {_cut(current)}")
         table[current][a] = kind
     after_of = [after for after, _ in kinds]
-    initial = header.get(".r") or rows[0][2]
     if initial not in table:
         raise MachineError(f"{where}: no transition leaves the initial state {shortened(initial)}")
     found = [initial]  # reachable states, breadth first
