@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 SCHEMA = 1
 MAX_BYTES = 1 << 30  # of all that a file holds, unpacked
-MAX_TEXT = 1 << 24  # of a JSON file
+MAX_TEXT = 1 << 24  # of a JSON file, or of a Parquet file's metadata
+BYTE_ARRAY = 6  # Parquet's type of a word
 
 
 class ArtifactError(ValueError):
@@ -75,8 +76,8 @@ def load_table(path: str | Path, kind: str, columns: Sequence[str] = ()) -> tupl
     Raises ArtifactError if the file is unreadable, of another kind or version, or lacks a column.
     """
     with _readable(path):
+        _check_claims(path)
         with pq.ParquetFile(path) as file:
-            _check_claims(file.metadata)
             table = file.read()
         found = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         about = json.loads(found.get("about", "null"))
@@ -134,21 +135,81 @@ def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
-def _check_claims(metadata: pq.FileMetaData) -> None:
+def _check_claims(path: str | Path) -> None:
     """Raise ValueError if a Parquet file says that it holds more than MAX_BYTES.
 
-    A word that occurs often is stored once, so that each may be as long as all together.
+    A word that occurs often is stored once, so that each may be as long as all together. The
+    footer is read here, because pyarrow ends the process where a column's metadata are broken.
+    Source: the Parquet format's `parquet.thrift`, and Thrift's compact protocol.
     """
-    total = 0
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            rows, size = column.num_values, column.total_uncompressed_size
-            if rows < 0 or size < 0:
-                raise ValueError(f"column {number} has {rows} values of {size} bytes")
-            total += rows * (min(size, MAX_BYTES) if column.physical_type == "BYTE_ARRAY" else 1)
-    if total + metadata.num_rows > MAX_BYTES or metadata.num_rows < 0:
+    with Path(path).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        end = file.read(8)
+        length = int.from_bytes(end[:4], "little")
+        if end[4:] != b"PAR1" or length > min(size - 8, MAX_TEXT):
+            raise ValueError("it does not end as a Parquet file does")
+        file.seek(size - 8 - length)
+        footer = _Thrift(file.read(length)).value(_Thrift.STRUCT)
+    total = footer[3]
+    for group in footer[4]:
+        for chunk in group[1]:
+            kind, values, unpacked = (chunk[3][field] for field in (1, 5, 6))
+            if min(total, values, unpacked) < 0:
+                raise ValueError("it says that it holds less than nothing")
+            total += values * (unpacked if kind == BYTE_ARRAY else 1)
+    if total > MAX_BYTES:
         raise ValueError(f"it may hold more than {MAX_BYTES} bytes")
+
+
+class _Thrift:
+    """Values of Thrift's compact protocol: structs as {number: value}; words are passed over."""
+
+    STRUCT = 12
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def value(self, kind: int, inside: bool = False) -> Any:
+        """The value of this kind that comes next; `inside` of a list, where truth takes a byte."""
+        if kind in (1, 2):
+            return self._byte() == 1 if inside else kind == 1
+        if kind == 3:
+            return self._byte()
+        if kind in (4, 5, 6):
+            n = self._varint()
+            return n >> 1 ^ -(n & 1)
+        if kind in (7, 8):
+            size = 8 if kind == 7 else self._varint()
+            self.at += size
+            return None
+        if kind in (9, 10):
+            head = self._byte()
+            count = head >> 4 if head >> 4 < 15 else self._varint()
+            return [self.value(head & 15, True) for _ in range(count)]
+        if kind == self.STRUCT:
+            fields: dict[int, Any] = {}
+            number = 0
+            while head := self._byte():
+                number = number + (head >> 4) if head >> 4 else self.value(4)
+                fields[number] = self.value(head & 15)
+            return fields
+        raise ValueError(f"its metadata hold a value of kind {kind}")
+
+    def _byte(self) -> int:
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def _varint(self) -> int:
+        found = shift = 0
+        while True:
+            byte = self._byte()
+            found |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return found
+            if shift > 63:
+                raise ValueError("its metadata hold a number of more than 64 bits")
 
 
 def _bounded_text(path: str | Path) -> str:
