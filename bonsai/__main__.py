@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bonsai {asked.command}: interrupted; the same command goes on", file=sys.stderr)
         return 130
     except (ImportError, OSError, RuntimeError, ValueError) as e:
-        if os.environ.get("BONSAI_DEBUG") == "1":
+        if os.environ.get("BONSAI_DEBUG", "") not in ("", "0"):
             raise
         print(f"bonsai {asked.command}: {' '.join(str(e).split())}", file=sys.stderr)
         return 1

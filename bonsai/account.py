@@ -6,6 +6,7 @@ from typing import Any
 
 from bonsai.artifact import ArtifactError, load_json, load_table
 from bonsai.certificate import Certificate, Counterexample, Undecided
+from bonsai.draw import counted
 from bonsai.listing import load_logic
 from bonsai.machine import Machine
 from bonsai.result import Result
@@ -16,11 +17,11 @@ SHOWN_STEPS = 40  # of a word
 def proven(result: Result) -> list[str]:
     """The size of a proven graph, and of what proves it."""
     margin = "" if result.margin is None else f", least margin {result.margin:.3g}"
+    entries = counted(result.certificate_states or 0, result.certificate or "entries")
     return [
         f"{result.plant} is proven for every input sequence of every length",
         f"  graph        {_sizes(result)}",
-        f"  certificate  {_entries(result.certificate_states or 0, result.certificate)}{margin}, "
-        f"for {result.arithmetic} arithmetic",
+        f"  certificate  {entries}{margin}, for {result.arithmetic} arithmetic",
     ]
 
 
@@ -53,7 +54,7 @@ def grown(folder: Path, report: Path) -> list[str]:
     """What there is of a plant that was grown to its proof, and where."""
     result = Result.load(folder / "proof.json")
     program = load_logic(folder / "logic.json")["program"]
-    size = "" if program is None else f" ({counted(program['literals'], 'literal')})"
+    size = "" if program is None else f" ({counted(program['literals'], 'literals')})"
     return [
         *proven(result),
         f"  program      {folder / 'program.py'}{size}",
@@ -73,7 +74,7 @@ def reached(folder: Path, done: Collection[str]) -> tuple[list[str], list[str]]:
     found = load_json(folder / "train.json")
     steps, restarts, exact = (found[key] for key in ("steps", "restarts", "exact_restarts"))
     told.append(
-        f"  training     {exact} of {restarts} restarts exact after {counted(steps, 'step')}"
+        f"  training     {exact} of {restarts} restarts exact after {counted(steps, 'steps')}"
     )
     more = f"train.restarts={2 * restarts}"
     longer = [f"train.steps={2 * steps} {more}", "train.cells=[[8,6]]"]
@@ -102,7 +103,7 @@ def verdict(found: Certificate | Counterexample | Undecided, machine: Machine) -
     """What `prove` found, in one line."""
     if isinstance(found, Certificate):
         return (
-            f"proven: {_entries(len(found), found.kind)}, least margin {found.margin:.3g}, "
+            f"proven: {counted(len(found), found.kind)}, least margin {found.margin:.3g}, "
             f"for {found.arithmetic} arithmetic"
         )
     if isinstance(found, Undecided):
@@ -124,18 +125,9 @@ def plants(folder: Path) -> Iterator[str]:
 
 def _sizes(result: Result) -> str:
     return (
-        f"{counted(result.weights, 'weight')}, {counted(result.biases, 'bias', 'biases')}, "
-        f"{counted(result.neurons, 'neuron')}, {counted(result.states, 'state')}"
+        f"{counted(result.weights, 'weights')}, {counted(result.biases, 'biases')}, "
+        f"{counted(result.neurons, 'neurons')}, {counted(result.states, 'states')}"
     )
-
-
-def _entries(number: int, kind: str | None) -> str:
-    one = {"points": "point", "boxes": "box"}.get(kind or "", "entry")
-    return counted(number, one, kind)
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _wrong(counterexample: dict[str, Any]) -> str:

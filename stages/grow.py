@@ -18,6 +18,7 @@ import yaml  # type: ignore[import-untyped]
 
 from bonsai import account
 from bonsai.artifact import load_json, replaced, save_text
+from bonsai.draw import counted
 from bonsai.machine import Machine
 from bonsai.source import read_task
 from bonsai.tasks import TASKS
@@ -58,9 +59,9 @@ def grow(path: Path, overrides: Sequence[str] = ()) -> bool:
     name, machine = add(path)
     save_text(PARAMS, composed([f"garden={name}", *overrides]))
     print(
-        f"{name}: {account.counted(len(machine.states), 'state')}, "
-        f"{account.counted(len(machine.inputs), 'input')}, "
-        f"{account.counted(len(machine.outputs), 'output')}; "
+        f"{name}: {counted(len(machine.states), 'states')}, "
+        f"{counted(len(machine.inputs), 'inputs')}, "
+        f"{counted(len(machine.outputs), 'outputs')}; "
         f"its settings are in {CONF / 'plant' / name}.yaml",
         flush=True,
     )
