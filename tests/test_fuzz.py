@@ -490,6 +490,18 @@ def test_a_table_of_a_long_word_again_and_again_is_refused(tmp_path):
     assert tried(lambda: load_table(tmp_path / "t.parquet", "nodes")) is None
 
 
+def test_no_byte_of_a_footer_ends_the_process(tmp_path):
+    """Five of these made pyarrow abort, where it was asked for the metadata of a column."""
+    path = tmp_path / "edges.parquet"
+    refused = 0
+    for at in range(len(EDGES) - 8 - int.from_bytes(EDGES[-8:-4], "little"), len(EDGES)):
+        content = bytearray(EDGES)
+        content[at] ^= 0x10
+        path.write_bytes(content)
+        refused += tried(lambda: load_table(path, "edges")) is None
+    assert refused > 500
+
+
 def test_a_pickle_in_an_archive_is_not_loaded(tmp_path):
     class Evil:
         def __reduce__(self) -> tuple:
