@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: help repro test test-slow lint lock experiments queue remote picture parts bench bench-lock
+.PHONY: help repro grow bonsai test test-slow fuzz lint lock experiments queue remote picture parts \
+	bench bench-lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -15,11 +16,21 @@ repro: $(INSTALLED) ## run the pipeline, and print the path of the report
 	@$(BIN)/dvc repro
 	@echo "report: $(CURDIR)/data/report/index.html"
 
+grow: $(INSTALLED) ## add a task and grow it (TASK=file.kiss2, .pla or .py; SET="train.steps=9000")
+	@test -n "$(TASK)" || { echo "make grow: name a file, as in: make grow TASK=tasks/turnstile.kiss2" >&2; exit 2; }
+	@$(BIN)/python -m bonsai grow "$(TASK)" $(SET)
+
+bonsai: $(INSTALLED) ## what else there is: prove, explain, explore, show, plants
+	@$(BIN)/python -m bonsai --help
+
 test: $(INSTALLED) ## the tests, without the slow ones
 	@$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(INSTALLED) ## the slow tests: real gardens from scratch
 	@$(BIN)/python -m pytest -m slow
+
+fuzz: $(INSTALLED) ## every reader on 100,000 broken files and more, in a quarter of an hour
+	@BONSAI_FUZZ=100 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: $(INSTALLED) ## ruff and mypy
 	@$(BIN)/ruff check

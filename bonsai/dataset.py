@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
-from bonsai.artifact import ArtifactError, load_table, save_table
+from bonsai.artifact import ArtifactError, load_table, one_line, save_table
 from bonsai.machine import Machine
 
 SPLITS = ("train", "validation", "test")
@@ -58,16 +59,18 @@ def load_dataset(path: str | Path, split: str) -> Sequences:
     """One split. Raises ArtifactError if the file or the split is missing or broken."""
     table, shapes = load_table(path, "dataset", ["split", "inputs", "targets", "states"])
     try:
-        t, i, o = shapes[split]
+        t, i, o = (int(size) for size in shapes[split])
+        if min(t, i, o) < 0:
+            raise ValueError(f"its shape is {t}, {i}, {o}")
         chosen = table.filter(pa.compute.equal(table["split"], split))
         n = len(chosen)
         return Sequences(
-            _flat(chosen["inputs"]).reshape(n, t, i),
-            _flat(chosen["targets"]).reshape(n, t, o),
-            _flat(chosen["states"]).reshape(n, t),
+            _flat(chosen["inputs"], pa.int8()).reshape(n, t, i),
+            _flat(chosen["targets"], pa.int8()).reshape(n, t, o),
+            _flat(chosen["states"], pa.int32()).reshape(n, t),
         )
-    except (KeyError, TypeError, ValueError) as e:
-        raise ArtifactError(f"{path}: no valid split '{split}': {e}") from e
+    except (ArithmeticError, KeyError, TypeError, ValueError, pa.ArrowException) as e:
+        raise ArtifactError(f"{path}: no valid split '{split}': {one_line(e)}") from e
 
 
 def _lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.Array:
@@ -77,5 +80,10 @@ def _lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind))
 
 
-def _flat(column: pa.ChunkedArray) -> np.ndarray:
-    return np.array(column.combine_chunks().flatten().to_numpy(zero_copy_only=False))
+def _flat(column: pa.ChunkedArray, kind: pa.DataType) -> np.ndarray:
+    if column.type != pa.list_(kind):
+        raise ValueError(f"a column holds {column.type}, not lists of {kind}")
+    values = column.combine_chunks().flatten()
+    if values.null_count:
+        raise ValueError("a list has gaps")
+    return np.array(values.to_numpy())

@@ -161,9 +161,18 @@ def test_kiss2_expands_dont_cares():
     assert machine.output[0, 2].tolist() == [0, 1]
 
 
+def test_kiss2_expands_rows_for_every_state():
+    machine = parse_kiss2(".i 1\n.o 1\n.r a\n1 * a 0\n0 a b 0\n0 b b 1\n")
+    assert machine.states == ("a", "b")
+    assert machine.next.tolist() == [[1, 0], [1, 0]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (".i 1\n.o 1\n0 a * 1\n", r"line 3: the next state is '\*'; name one, or leave"),
+        (".i 1\n.o 1\n.r a\n1 * a 0\n1 a b 0\n", "line 5: contradicts"),
+        (".i 1\n.o 1\n1 * * 0\n", r"no transition leaves the initial state '\*'"),
         ("", "needs a line `.i N`"),
         (".i 1\n.o 0\n", "has no outputs"),
         (".i 1\n.o 1\n", "no transitions"),

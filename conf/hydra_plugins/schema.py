@@ -221,10 +221,11 @@ def check(config: Any) -> None:
             raise ValueError(f"plants.{plant}: a plant's name may hold a-z, 0-9 and _ only")
         if own.name != plant:
             raise ValueError(f"plants.{plant}.name={own.name} must be '{plant}', the plant's key")
-        if not re.fullmatch(r"\w+|tasks/[\w./-]+\.kiss2", own.task.source):
+        # A file in tasks/, which the stage machine depends on, so that a change reruns the plant.
+        if not re.fullmatch(r"\w+|tasks/(?!.*\.\.)[\w./-]+\.(kiss2|pla|py)", own.task.source):
             raise ValueError(
                 f"plants.{plant}.task.source={own.task.source} must be a task in bonsai/tasks.py, "
-                "or a file tasks/NAME.kiss2 (a change there reruns the plant)"
+                "or a file tasks/NAME.kiss2, .pla or .py; `python -m bonsai grow` puts one there"
             )
         for problem in _problems(f"plants.{plant}.", own):
             raise ValueError(problem)
