@@ -6,9 +6,9 @@ sequence. A *feature* is a bit of it, a function from the machine's states to -1
 restarts are given a *code*: features, enough to tell all states of the machine apart, one for each
 of some of their state neurons. While they are trained, these neurons learn to compute their
 feature, and the next step starts from the feature itself (teacher forcing, Williams and Zipser
-1989), with noise, so that each step is learned by itself and corrects what the one before
-got slightly wrong. Each restart has a code of its own, as it has its own first weights, and others have
-none and find their own. After training nothing is left of the hints but the weights.
+1989), with noise, so that each step is learned by itself and corrects what the one before got
+slightly wrong. Each restart has a code of its own, as it has its own first weights, and others
+have none and find their own. After training nothing is left of the hints but the weights.
 
 Source: Abu-Mostafa, "Learning from hints in neural networks", 1990.
 """
