@@ -169,7 +169,7 @@ def test_every_plant_of_the_garden_is_an_artifact(root: Path) -> None:
     }
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.slow)])
 def pushed(
     unchanged: Copy,
     request: pytest.FixtureRequest,
