@@ -20,6 +20,7 @@ import numpy as np
 from bonsai.machine import Machine
 
 MOST = 48  # features of a machine
+TRIES = 64  # codes drawn for a restart until one tells all states apart
 TOLD = 24  # of these that outputs tell, at most
 
 
@@ -52,12 +53,12 @@ def hints(
     states: (N, T) the machine's state after each step
     sizes: number of states of each cell; a code is all in one cell that has room for it
     """
+    needed = (len(machine.states) - 1).bit_length()
+    rooms = [k for k, size in enumerate(sizes) if size >= needed]
+    if not rooms or needed == 0:
+        return None
     table, kinds = features(machine, rng)
     code = np.full((restarts, sum(sizes)), -1, np.int32)
-    needed = max(1, (len(machine.states) - 1).bit_length())
-    rooms = [k for k, size in enumerate(sizes) if size >= needed]
-    if not rooms or len(machine.states) == 1:
-        return None
     for row in range(round(share * restarts)):
         k = int(rng.choice(rooms))
         own = _code(table, kinds, sizes[k], row, rng)
@@ -103,24 +104,28 @@ def features(machine: Machine, rng: np.random.Generator) -> tuple[np.ndarray, li
 def _code(
     table: np.ndarray, kinds: list[slice], room: int, row: int, rng: np.random.Generator
 ) -> list[int]:
-    """Features (indices) that tell all states apart, if `room` allows it.
+    """Features (indices) that tell all states apart; none if no such code is found for the room.
 
     By turns, from restart (row) to restart: as few as will do of what outputs tell, then of any;
     and as many of what outputs tell as there is room for, or of the states apart.
     """
     told, alone, _ = kinds
     every = list(range(len(table)))
-    order = [
-        [*rng.permutation(every[told]), *rng.permutation(every[told.stop :])],
-        [*rng.permutation(every)],
-        [*every[told], *rng.permutation(every[told.stop :])],
-        [*rng.permutation(every[alone]), *rng.permutation(every[told])],
-    ][row % 4]
-    own: list[int] = []
-    klass = np.zeros(table.shape[1], np.int64)
-    for k in order:
-        finer = np.unique(klass * 2 + (table[k] > 0), return_inverse=True)[1].reshape(-1)
-        if len(own) < room and (finer.max() > klass.max() or (row % 4 == 2 and k < told.stop)):
-            own.append(int(k))
-            klass = finer
-    return own
+    for tries in range(TRIES):
+        kind = (row + tries // 2) % 4
+        order = [
+            [*rng.permutation(every[told]), *rng.permutation(every[told.stop :])],
+            [*rng.permutation(every)],
+            [*every[told], *rng.permutation(every[told.stop :])],
+            [*rng.permutation(every[alone]), *rng.permutation(every[told])],
+        ][kind]
+        own: list[int] = []
+        klass = np.zeros(table.shape[1], np.int64)
+        for k in order:
+            finer = np.unique(klass * 2 + (table[k] > 0), return_inverse=True)[1].reshape(-1)
+            if len(own) < room and (finer.max() > klass.max() or (kind == 2 and k < told.stop)):
+                own.append(int(k))
+                klass = finer
+        if klass.max() + 1 == table.shape[1]:
+            return own
+    return []
