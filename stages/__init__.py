@@ -18,7 +18,6 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from bonsai.artifact import save_json
 
@@ -54,7 +53,7 @@ def parameters() -> Any:
         raise ParameterError(
             f"{PARAMS}: no such file; `python -m stages.configure` writes it"
         ) from None
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as e:
+    except Exception as e:  # what OmegaConf makes of broken YAML has no common class
         raise ParameterError(
             f"{PARAMS}: {' '.join(str(e).split())}; `python -m stages.configure` writes it anew"
         ) from e

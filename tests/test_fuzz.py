@@ -431,6 +431,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
 @example(content=b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
     b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 9)) for c in range(98, 108)
 ))  # fmt: skip
+@example(content=b"0")
 @example(content=b"{a: " * 5000)
 @example(content=b"[" * 5000)
 def test_any_parameters(params, content):
