@@ -104,19 +104,20 @@ def fetched(revision: str, plant: str) -> Path:
     for name in FILES:
         if name not in names:
             raise VersionError(f"{revision}: its plant '{plant}' has no {name}; take a later one")
-        try:
-            with replaced(folder / name) as temporary:
+        with replaced(folder / name) as temporary:
+            try:
                 files.get_file(str(source / name), str(temporary))
-        except FileNotFoundError:
-            raise VersionError(
-                f"{revision}:{plant}: {name} is neither in DVC's cache nor in its remote; "
-                "`dvc remote list` shows that; where it was grown, `dvc push --all-tags` fills it"
-            ) from None
-        except Exception as e:  # each kind of remote has errors of its own
-            raise VersionError(
-                f"{revision}:{plant}: cannot fetch {name} ({' '.join(str(e).split())}); "
-                "see `dvc remote list` and `dvc config --list`"
-            ) from e
+            except FileNotFoundError:
+                raise VersionError(
+                    f"{revision}:{plant}: {name} is neither in DVC's cache nor in its remote; "
+                    "`dvc remote list` shows that; where it was grown, `dvc push --all-tags` "
+                    "fills it"
+                ) from None
+            except Exception as e:  # each kind of remote has errors of its own
+                raise VersionError(
+                    f"{revision}:{plant}: cannot fetch {name} ({' '.join(str(e).split())}); "
+                    "see `dvc remote list` and `dvc config --list`"
+                ) from e
     return folder
 
 
