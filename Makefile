@@ -18,6 +18,7 @@ repro: $(INSTALLED) ## run the pipeline, and print the path of the report
 
 grow: $(INSTALLED) ## add a task and grow it (TASK=file.kiss2, .pla or .py; SET="train.steps=9000")
 	@test -n "$(TASK)" || { echo "make grow: name a file, as in: make grow TASK=tasks/turnstile.kiss2" >&2; exit 2; }
+	@$(BIN)/python -m stages.recover
 	@$(BIN)/python -m bonsai grow "$(TASK)" $(SET)
 
 bonsai: $(INSTALLED) ## what else there is: prove, explain, explore, show, plants
@@ -29,7 +30,7 @@ test: $(INSTALLED) ## the tests, without the slow ones
 test-slow: $(INSTALLED) ## the slow tests: real gardens from scratch
 	@$(BIN)/python -m pytest -m slow
 
-fuzz: $(INSTALLED) ## every reader on 100,000 broken files and more, in a quarter of an hour
+fuzz: $(INSTALLED) ## every reader on 100,000 broken files and more, in twenty minutes
 	@BONSAI_FUZZ=100 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: $(INSTALLED) ## ruff and mypy
