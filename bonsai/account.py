@@ -77,7 +77,7 @@ def reached(folder: Path, done: Collection[str]) -> tuple[list[str], list[str]]:
         f"  training     {exact} of {restarts} restarts exact after {counted(steps, 'steps')}"
     )
     more = f"train.restarts={2 * restarts}"
-    longer = [f"train.steps={2 * steps} {more}", "train.cells=[[8,6]]"]
+    longer = [f"train.steps={2 * steps} {more}", "train.cells=[[96,16]] train.stacked=true"]
     advice = [] if exact else longer
     if "prove" not in done:
         return told, advice
