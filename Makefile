@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: help repro test test-slow lint lock experiments picture parts bench bench-lock
+.PHONY: help repro grow bonsai test test-slow fuzz lint lock experiments queue remote picture parts \
+	bench bench-lock
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -15,11 +16,21 @@ repro: $(INSTALLED) ## run the pipeline, and print the path of the report
 	@$(BIN)/dvc repro
 	@echo "report: $(CURDIR)/data/report/index.html"
 
+grow: $(INSTALLED) ## add a task and grow it (TASK=file.kiss2, .pla or .py; SET="train.steps=9000")
+	@test -n "$(TASK)" || { echo "make grow: name a file, as in: make grow TASK=tasks/turnstile.kiss2" >&2; exit 2; }
+	@$(BIN)/python -m bonsai grow "$(TASK)" $(SET)
+
+bonsai: $(INSTALLED) ## what else there is: prove, explain, explore, show, plants
+	@$(BIN)/python -m bonsai --help
+
 test: $(INSTALLED) ## the tests, without the slow ones
 	@$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(INSTALLED) ## the slow tests: real gardens from scratch
 	@$(BIN)/python -m pytest -m slow
+
+fuzz: $(INSTALLED) ## every reader on 100,000 broken files and more, in a quarter of an hour
+	@BONSAI_FUZZ=100 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: $(INSTALLED) ## ruff and mypy
 	@$(BIN)/ruff check
@@ -28,11 +39,19 @@ lint: $(INSTALLED) ## ruff and mypy
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: no uv on the PATH; pip install uv" >&2; exit 1; }
-	uv pip compile pyproject.toml --group test --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra s3 --group test --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements.lock
 
 experiments: $(INSTALLED) ## what was tried with dvc exp run: the totals, and what was overridden
-	@$(BIN)/dvc exp show --only-changed --drop '[.]py$$|[.]cl$$|/' --keep '^(proven|weights|biases|margin|seconds)$$'
+	@$(BIN)/dvc exp show --only-changed --drop '.*/|.*[.](py|cl|yaml)$$|(conf|tasks)$$' --keep '^(proven|weights|biases|margin|seconds)$$'
+
+# DVC's workers look for `dvc` on the PATH, and queued stages for `python`.
+queue: $(INSTALLED) ## run what dvc exp run --queue put off, side by side (JOBS=2)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc queue start --jobs $(or $(JOBS),2)
+
+remote: $(INSTALLED) ## where dvc push and dvc pull keep artifacts (URL=../store or s3://bucket/folder)
+	@test -n "$(URL)" || { echo "make remote: name a place, as in: make remote URL=../store" >&2; exit 1; }
+	@$(BIN)/dvc remote add --default --local --force store "$(URL)"
 
 picture: $(INSTALLED) ## docs/PLANT-at-work.svg, a moving picture (PLANT=ones_triple SEED=2)
 	@test -n "$(PLANT)" || { echo "make picture: name a plant, as in: make picture PLANT=ones_triple" >&2; exit 1; }

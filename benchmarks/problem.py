@@ -84,6 +84,7 @@ def problem(shape: Shape, steps: int) -> Problem:
         strength=np.full(steps, 0.05),
         factor=np.full(steps, FACTOR),
         noise=np.zeros(steps),
+        hinted_noise=np.zeros(steps),
         binarize=np.zeros(steps),
         leak=LEAK,
         regularizer=Regularizer(0.025, 10.0, 0.001, biases=True),

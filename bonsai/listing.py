@@ -22,9 +22,11 @@ def load_logic(path: Path) -> dict[str, Any]:
     for name in ("program", "reason", "signals", "states", "by_hand"):
         if not isinstance(found, dict) or name not in found:
             raise ArtifactError(f"{path}: has no field '{name}'; rerun the stage extract")
+    if not isinstance(found["signals"], list) or not isinstance(found["program"], dict | None):
+        raise ArtifactError(f"{path}: is not of the form it should be; rerun the stage extract")
     for signal in found["signals"]:
         for name in SIGNAL:
-            if name not in signal:
+            if not isinstance(signal, dict) or name not in signal:
                 raise ArtifactError(
                     f"{path}: a signal has no field '{name}'; rerun the stage extract"
                 )

@@ -53,6 +53,7 @@ class Recipe:
     rate, strength: (steps,) float64, Adam's rate and the regulariser's i_T at each step
     factor: (steps,) float64, of the activation at each step; leak: of the activation
     noise: (steps,) float64, each state gets a uniform random number up to this added after a step
+    hinted_noise: (steps,) float64, the same for restarts that have hints
     binarize: (steps,) float64, times the mean of (1 - s^2)^2 over sequences, steps and states s
     with their noise: a pull to -1 and +1 that joins the gradient, but not the loss reported
     """
@@ -66,6 +67,7 @@ class Recipe:
     strength: np.ndarray
     factor: np.ndarray
     noise: np.ndarray
+    hinted_noise: np.ndarray
     binarize: np.ndarray
     leak: float
     regularizer: Regularizer
@@ -80,10 +82,12 @@ class Recipe:
 
     @property
     def table(self) -> np.ndarray:
-        """(steps, 7) float32: rate, strength, Adam's two corrections, factor, noise, binarize."""
+        """(steps, 8) float32: rate, strength, Adam's two corrections, factor, noise, binarize,
+        noise with hints."""
         n = np.arange(1, self.steps + 1)
         corrections = [1 / (1 - BETA1**n), 1 / (1 - BETA2**n)]
-        columns = [self.rate, self.strength, *corrections, self.factor, self.noise, self.binarize]
+        columns = [self.rate, self.strength, *corrections, self.factor, self.noise]
+        columns += [self.binarize, self.hinted_noise]
         return np.stack(columns, axis=1).astype(np.float32)
 
     @property
@@ -101,14 +105,14 @@ class Recipe:
         drawn = hashed(self.seed + step * count + np.arange(count)) % np.uint32(units)
         return (drawn.astype(np.int64)[:, None] * UNIT + np.arange(UNIT)).reshape(-1)
 
-    def noise_at(self, step: int) -> np.ndarray:
+    def noise_at(self, step: int, hinted: bool = False) -> np.ndarray:
         """(batch, T, S) float32: what is added to all S states of all cells after each time."""
         states = sum(s for _, s in self.architecture.cells)
         shape = (self.batch, self.length, states)
         first = step * self.batch * self.length * states
         h = hashed(self.noise_seed + first + np.arange(np.prod(shape))).reshape(shape)
         uniform = ((h >> np.uint32(9)) | np.uint32(0x3F800000)).view(np.float32) * 2 - 3
-        return np.float32(self.noise[step]) * uniform
+        return np.float32((self.hinted_noise if hinted else self.noise)[step]) * uniform
 
 
 def hashed(numbers: np.ndarray) -> np.ndarray:

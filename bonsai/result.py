@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import numpy as np
 
-from bonsai.artifact import ArtifactError, load_json
+from bonsai.artifact import ArtifactError, load_json, one_line
 from bonsai.network import Network
 
 
@@ -50,11 +51,15 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path) -> "Result":
-        """Raises ArtifactError naming the field that `path` lacks."""
+        """Raises ArtifactError naming the field that `path` lacks, or that is of another type."""
         found = load_json(path)
-        for name in [f.name for f in fields(cls)]:
-            if not isinstance(found, dict) or name not in found:
-                raise ArtifactError(f"{path}: has no field '{name}'; rerun the stage prove")
+        for f in fields(cls):
+            if not isinstance(found, dict) or f.name not in found:
+                raise ArtifactError(f"{path}: has no field '{f.name}'; rerun the stage polish")
+            if not _fits(found[f.name], f.type):
+                raise ArtifactError(
+                    f"{path}: {f.name} is {one_line(found[f.name])}; rerun the stage polish"
+                )
         return cls(**{f.name: found[f.name] for f in fields(cls)})
 
     def row_in(self, network: Network, path: str | Path) -> int:
@@ -66,3 +71,12 @@ class Result:
                 "run `dvc repro` again"
             )
         return int(rows[0])
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of the type of a field, such as `float | None`."""
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    types = {get_origin(k) or k for k in kinds}
+    if isinstance(value, bool):
+        return bool in types
+    return isinstance(value, tuple(types | ({int} if float in types else set())))

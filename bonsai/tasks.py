@@ -6,7 +6,9 @@ that state, 0 where it is illegal (all inputs are equally likely where it is lef
 """
 
 from collections.abc import Callable
+from functools import partial
 
+from bonsai import mips, tomita
 from bonsai.machine import Bits, Machine
 
 
@@ -85,6 +87,28 @@ def cpu2() -> Machine:
     return Machine.from_step((False, False), step, ["op", "r", "t"], name="cpu2")
 
 
+def cpu4() -> Machine:
+    """four registers; STORE: reg[b] = i; MOV, NOT, XOR: reg[b] = reg[a], its inverse, or reg[b]
+    xor reg[a]; the output is what is written
+    """
+
+    def step(registers: tuple[bool, ...], x: Bits) -> tuple[tuple[bool, ...], Bits]:
+        op, a, b, immediate = 2 * x[1] + x[0], 2 * x[3] + x[2], 2 * x[5] + x[4], x[6]
+        value = (
+            immediate,
+            registers[a],
+            not registers[a],
+            registers[a] != registers[b],
+        )[op]
+        written = tuple(value if i == b else old for i, old in enumerate(registers))
+        return written, (value,)
+
+    names = ["op0", "op1", "a0", "a1", "b0", "b1", "i"]
+    return Machine.from_step((False,) * 4, step, names, name="cpu4")
+
+
+_OWN = (delay1, delay2, loop3, parens, ones_triple, gates, cpu2, cpu4)
 TASKS: dict[str, Callable[[], Machine]] = {
-    task.__name__: task for task in (delay1, delay2, loop3, parens, ones_triple, gates, cpu2)
+    **{task.__name__: task for task in _OWN},
+    **{name: partial(make, name) for name, make in {**mips.TASKS, **tomita.TASKS}.items()},
 }

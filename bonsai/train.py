@@ -93,6 +93,11 @@ class Trained:
     live: np.ndarray
     dropped: tuple[int, ...]
 
+    @property
+    def exact(self) -> np.ndarray:
+        """(R,) bool, at the last check"""
+        return self.accuracy[-1] == 1
+
 
 def train(
     recipe: Recipe,

@@ -11,6 +11,7 @@ over the cells and ITEMS = restarts x chunks: 2.2 MB for 32 restarts of (12, 6),
 import numpy as np
 from tinygrad import Tensor
 
+from bonsai.hints import Hints
 from bonsai.network import Architecture
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
@@ -26,10 +27,16 @@ class FusedTraining:
 
     inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not trained
     parameters: (R, P) to start from
+    hints: of the same N sequences and R restarts
     """
 
     def __init__(
-        self, recipe: Recipe, inputs: np.ndarray, targets: np.ndarray, parameters: np.ndarray
+        self,
+        recipe: Recipe,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        parameters: np.ndarray,
+        hints: Hints | None = None,
     ) -> None:
         a, r = recipe.architecture, recipe.restarts
         expect_fit(inputs, targets, (a.inputs, a.outputs))
@@ -39,7 +46,10 @@ class FusedTraining:
         # By shape alone, not by the number of cores, so that every CPU sums in the same order.
         chunks = min(max(1, 8 // r), groups) if device.is_cpu else groups
         pair = 2 if groups % 2 == 0 and device.is_cpu else 1
+        told = np.zeros((0, recipe.length, 0)) if hints is None else hints.features
+        code = np.full((r, 1), -1) if hints is None else hints.code
         constants = cell_constants(a) | {
+            "FEATURES": told.shape[2],
             "PAIR": pair,
             "LANES": device.lanes,
             "UNIT": UNIT // device.lanes,
@@ -76,6 +86,8 @@ class FusedTraining:
         self._partial = on_device(np.zeros(r * chunks * (a.size + 1), np.float32))
         self._inputs = on_device(interleaved(inputs, device.lanes))
         self._targets = on_device(interleaved(targets, device.lanes))
+        self._features = on_device(interleaved(told, device.lanes))
+        self._code = on_device(code.astype(np.int32).reshape(-1))
         self._share = on_device(recipe.regularizer.share(a))
         self._table = on_device(recipe.table)
         self._step = on_device(np.zeros(r, np.int32))
@@ -126,6 +138,8 @@ class FusedTraining:
             self._parameters,
             self._inputs,
             self._targets,
+            self._features,
+            self._code,
             self._step,
             self._table,
         )

@@ -34,16 +34,24 @@ def loss_and_gradient(
     leak: float,
     noise: np.ndarray | None = None,
     binarize: float = 0.0,
+    told: np.ndarray | None = None,
 ) -> tuple[float, np.ndarray]:
     """Mean squared hinge over (N, T, O), and its gradient (P,); target 0 is a don't-care.
 
     noise: (N, T, S), added to the states of all cells after each time
     binarize: times the mean of (1 - s^2)^2 over these states, in the gradient alone
+    told: (N, T, S), -1 or +1, or 0 for no hint; see `bonsai.hints`
     """
     p = parameters.astype(np.float64)
     a = architecture
-    y, after, kept = _run(a, p, x, factor, leak, noise)
+    y, after, kept = _run(a, p, x, factor, leak, noise, told)
     pull = 4 * binarize / max(1, after.size) * after * (after**2 - 1)
+    stop = np.zeros(after.shape, bool)
+    if told is not None:
+        stop = told != 0
+        made = [np.concatenate([ameo(z, factor, leak) for _, (_, z) in s[:-1]], 1) for s in kept]
+        missed = 2 / max(1, after.size) * (np.stack(made, axis=1) - told)
+        pull = np.where(stop, missed, pull)
     hinge = np.where(target != 0, np.maximum(1 - y * target, 0), 0)
     dy = -2 * hinge * target / target.size
     gradient = np.zeros_like(p)
@@ -52,7 +60,8 @@ def loss_and_gradient(
     carry = [np.zeros((n, s)) for _, s in a.cells]
     ends = np.cumsum([s for _, s in a.cells])[:-1]
     for t in reversed(range(length)):
-        carry = [c + d for c, d in zip(carry, np.split(pull[:, t], ends, axis=1), strict=True)]
+        through = np.where(stop[:, t], 0, np.concatenate(carry, axis=1))
+        carry = np.split(through + pull[:, t], ends, axis=1)
         z = kept[t][-1][0][0]
         _tensor(a, gradient, "weight", -1)[:] += z.T @ dy[:, t]
         _tensor(a, gradient, "bias", -1)[:] += dy[:, t].sum(axis=0)
@@ -102,6 +111,7 @@ def _run(
     factor: float,
     leak: float,
     noise: np.ndarray | None = None,
+    forced: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[list[list[tuple[np.ndarray, np.ndarray]]]]]:
     """Outputs, states after each step, and for each step, cell and [o, s'] their input and
     pre-activation; those of the head last."""
@@ -120,6 +130,9 @@ def _run(
             zr = np.concatenate([h, states[k]], axis=1) if a.stacked and s else z
             pre_r = zr @ wr + br
             states[k] = ameo(pre_r, factor, leak)
+            if forced is not None:
+                told = forced[:, t, first : first + s]
+                states[k] = np.where(told != 0, told, states[k])
             if noise is not None:
                 states[k] = states[k] + noise[:, t, first : first + s]
             first += s

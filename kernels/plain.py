@@ -12,6 +12,7 @@ from tinygrad import Context, Tensor, TinyJit
 from tinygrad.helpers import DEV
 from tinygrad.nn.optim import Adam
 
+from bonsai.hints import Hints
 from bonsai.network import Block, Layer
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
@@ -33,7 +34,12 @@ class PlainTraining:
     """As `kernels.fused.FusedTraining`: the same arguments, methods and state."""
 
     def __init__(
-        self, recipe: Recipe, inputs: np.ndarray, targets: np.ndarray, parameters: np.ndarray
+        self,
+        recipe: Recipe,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        parameters: np.ndarray,
+        hints: Hints | None = None,
     ) -> None:
         if "DEV" not in os.environ:
             open_device()
@@ -44,6 +50,7 @@ class PlainTraining:
         self._share = Tensor(recipe.regularizer.share(recipe.architecture))
         self._mask = Tensor(np.ones_like(parameters, np.float32)).realize()
         r = recipe.restarts
+        self._hints = hints
         self._begin(
             {
                 "step": np.zeros(r, np.int32),
@@ -91,7 +98,7 @@ class PlainTraining:
                     Tensor(self._inputs[rows]).realize(),
                     Tensor(self._targets[rows]).realize(),
                     Tensor([strength]).realize(),
-                    *self._scheduled(),
+                    *self._scheduled(rows),
                 )
             self._history[self._step, :, 0] = loss.numpy()
             self._history[self._step, :, 1] = penalty.numpy()
@@ -100,19 +107,22 @@ class PlainTraining:
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         rows = self.recipe.minibatch(self._step, self._units)
         x, target = Tensor(self._inputs[rows]), Tensor(self._targets[rows])
-        loss, pull = self._loss(x, target, *self._scheduled())
+        loss, pull = self._loss(x, target, *self._scheduled(rows))
         gradient = (loss.sum() + pull.sum()).gradient(self._parameters)[0]
         return loss.numpy(), gradient.numpy()
 
-    def _scheduled(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The factor (1,), the noise (B, T, S) and the pull's strength (1,) of this step."""
-        factor, _, binarize = (float(v) for v in self.recipe.table[self._step, 4:])
-        noise = self.recipe.noise_at(self._step)
-        return (
-            Tensor([factor]).realize(),
-            Tensor(noise).realize(),
-            Tensor([binarize]).realize(),
-        )
+    def _scheduled(self, rows: np.ndarray) -> tuple[Tensor, ...]:
+        """Of this step: the factor (1,), the noise (R, B, T, S), the pull's strength (1,), and the
+        hints (R, B, T, S)."""
+        factor, _, binarize = (float(v) for v in self.recipe.table[self._step, 4:7])
+        noise = self.recipe.noise_at(self._step)[None]
+        told = np.zeros((1, 1, *noise.shape[2:]))
+        if self._hints is not None:
+            told = self._hints.told(rows)
+            hinted = np.asarray((self._hints.code >= 0).any(axis=1)).reshape(-1, 1, 1, 1)
+            noise = np.where(hinted, self.recipe.noise_at(self._step, hinted=True), noise)
+        values = [factor], noise, [binarize], told
+        return tuple(Tensor(np.asarray(v, np.float32)).realize() for v in values)
 
     def _advance(
         self,
@@ -120,11 +130,10 @@ class PlainTraining:
         target: Tensor,
         strength: Tensor,
         factor: Tensor,
-        noise: Tensor,
-        binarize: Tensor,
+        *pulls: Tensor,
     ) -> tuple[Tensor, Tensor]:
         self._adam.zero_grad()
-        loss, pull = self._loss(x, target, factor, noise, binarize)
+        loss, pull = self._loss(x, target, factor, *pulls)
         penalty = self._penalty(strength)
         (loss.sum() + pull.sum() + penalty.sum()).backward()
         Tensor.realize(loss, penalty, *self._adam.schedule_step())
@@ -146,7 +155,13 @@ class PlainTraining:
         return ameo(z @ self._tensor(layer.weight) + bias, factor, self.recipe.leak)
 
     def _loss(
-        self, x: Tensor, target: Tensor, factor: Tensor, noise: Tensor, binarize: Tensor
+        self,
+        x: Tensor,
+        target: Tensor,
+        factor: Tensor,
+        noise: Tensor,
+        binarize: Tensor,
+        told: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """x: (B, T, I), target: (B, T, O); the mean squared hinge (R,), and the pull (R,)."""
         a, r, batch = self.recipe.architecture, self.recipe.restarts, len(target)
@@ -154,7 +169,7 @@ class PlainTraining:
             self._tensor(a.block("initial", k)).expand(r, batch, s) if s else None
             for k, (_, s) in enumerate(a.cells)
         ]
-        total, pull = Tensor.zeros(r), Tensor.zeros(r)
+        total, pull, missed = Tensor.zeros(r), Tensor.zeros(r), Tensor.zeros(r)
         for t in range(self.recipe.length):
             h = x[:, t].unsqueeze(0).expand(r, batch, a.inputs) if a.inputs else None
             first = 0
@@ -166,15 +181,19 @@ class PlainTraining:
                     made = (
                         self._neurons(above[0], h, states[k], factor) if above else value[:, :, o:]
                     )
-                    state = made + noise[:, t, first : first + s]
-                    pull = pull + ((1 - state * state) ** 2).sum(axis=(1, 2))
+                    h_t = told[:, :, t, first : first + s]
+                    hinted = h_t != 0
+                    state = hinted.where(h_t, made) + noise[:, :, t, first : first + s]
+                    pull = pull + hinted.where(0, (1 - state * state) ** 2).sum(axis=(1, 2))
+                    missed = missed + hinted.where((made - h_t) ** 2, 0).sum(axis=(1, 2))
                     states[k] = state
                 first += s
             assert h is not None
             y = h @ self._tensor(a.block("weight", -1)) + self._tensor(a.block("bias", -1))
             hinge = (target[:, t] * target[:, t] - y * target[:, t]).relu()
             total = total + (hinge * hinge).sum(axis=(1, 2))
-        return total / target.numel(), binarize * pull / max(1, noise.numel())
+        pull = (binarize * pull + missed) / max(1, noise[0].numel())
+        return total / target.numel(), pull
 
     def _penalty(self, strength: Tensor) -> Tensor:
         """(R,)"""

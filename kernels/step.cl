@@ -7,7 +7,7 @@
 //   weights   dL/dW = sum over time of [x, s] (x) delta, as register tiles
 //
 // Compile-time constants (kernels/fused.py): those of cell.cl, and UNIT (groups drawn together),
-// RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), BLOCK,
+// FEATURES (of hints; 0 for none), RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), BLOCK,
 // SEED, SCALE (1 / (B T outputs)), PULL (1 / (B T states)) and BACK (widest output).
 
 #define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
@@ -130,10 +130,14 @@ inline void bias_gradient(const int J, const int records, Slots delta, Slots gra
 
 // The partial sums of one work-item: gradient of its chunk of the minibatch, then its loss.
 inline void pass(const int item, const uint step, __global float *partial, __global vec *scratch,
-                 Weights parameters, Data inputs, Data targets, __global const float *schedule) {
+                 Weights parameters, Data inputs, Data targets, Data features,
+                 __global const int *code, __global const float *schedule) {
     const int restart = item / CHUNKS, chunk = item % CHUNKS;
     Weights p = parameters + restart * PARAMETERS;
-    const float factor = schedule[step * SCHEDULE + 4], noise = schedule[step * SCHEDULE + 5];
+    bool hinted = false;
+    for (int i = 0; FEATURES && i < CARRY; i++) hinted = hinted || code[restart * CARRY + i] >= 0;
+    const float factor = schedule[step * SCHEDULE + 4];
+    const float noise = schedule[step * SCHEDULE + (hinted ? 7 : 5)];
     const float pull = 4.0f * schedule[step * SCHEDULE + 6] * PULL; // d(1-s^2)^2/ds = 4 s (s^2-1)
 
     const Slots records = scratch + (STRIDE == 1 ? item * SLOTS : item); // from time -1 on
@@ -144,11 +148,12 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
 
     const int all = GROUPS / PAIR;
     for (int pair = all * chunk / CHUNKS; pair < all * (chunk + 1) / CHUNKS; pair++) {
-        Data x[PAIR], y[PAIR];
+        Data x[PAIR], y[PAIR], told[PAIR];
         for (int u = 0; u < PAIR; u++) {
             const uint sequence = drawn(step, pair * PAIR + u);
             x[u] = inputs + sequence * (STEPS * INPUTS);
             y[u] = targets + sequence * (STEPS * OUTPUTS);
+            told[u] = features + sequence * (STEPS * FEATURES);
             start(p, OFF(records, u * RECORD));
         }
         for (int t = 0; t < STEPS; t++) {
@@ -157,6 +162,18 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
             for (int u = 0; u < PAIR; u++)
                 for (int i = 0; i < INPUTS; i++) AT(now, u * RECORD + i) = x[u][t * INPUTS + i];
             forward(p, before, now, true, d, factor);
+            if (hinted) {
+                #define FORCE(S, S0, Z, C) \
+                    for (int i = 0; i < S; i++) { \
+                        const int feature = code[restart * CARRY + C + i]; \
+                        for (int u = 0; u < PAIR && feature >= 0; u++) { \
+                            const vec h = told[u][t * FEATURES + feature]; \
+                            AT(d, u * DELTAS + Z + i) *= (2.0f * PULL) * (AT(now, u * RECORD + Z + i) - h); \
+                            AT(now, u * RECORD + Z + i) = h; \
+                        } \
+                    }
+                CELLS(FORCE)
+            }
             if (noise > 0.0f)
                 for (int u = 0; u < PAIR; u++)
                     disturb(OFF(now, u * RECORD), noise, step * GROUPS + pair * PAIR + u, t);
@@ -187,6 +204,12 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
                             }
                     CELLS(BINARIZE)
                 }
+                // What a hint has replaced has its whole delta already.
+                #define HINT(S, S0, Z, C) \
+                    for (int i = 0; i < S * PAIR; i++) \
+                        if (code[restart * CARRY + C + i / PAIR] >= 0) \
+                            carry[C * PAIR + i] = (vec)1.0f;
+                if (hinted) { CELLS(HINT) }
                 transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(d, RECORD), false, back);
                 // Recurrent neurons alone add to the gradient of the outputs that they read, and
                 // outputs alone to that of the states, which the recurrent neurons began.
@@ -263,11 +286,12 @@ inline void adam(const int restart, const int step, __global float *parameters, 
 }
 
 __kernel void gradient(__global float *partial, __global vec *scratch, Weights parameters,
-                       Data inputs, Data targets, __global const int *counter,
-                       __global const float *schedule) {
+                       Data inputs, Data targets, Data features, __global const int *code,
+                       __global const int *counter, __global const float *schedule) {
     const int item = get_global_id(0);
     if (item >= ITEMS) return;
-    pass(item, counter[item / CHUNKS], partial, scratch, parameters, inputs, targets, schedule);
+    pass(item, counter[item / CHUNKS], partial, scratch, parameters, inputs, targets, features, code,
+         schedule);
 }
 
 __kernel void update(__global float *parameters, __global float *mean, __global float *square,

@@ -16,15 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bonsai.artifact import save_json
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
 PLANTS = Path("data/plants")
+MAX_BYTES, MAX_DEPTH = 1 << 22, 20  # of params.yaml
 CHECKPOINTS = Path("data/checkpoints")  # of stages still running; no artifacts
 
 
@@ -46,17 +46,35 @@ def parameters() -> Any:
     would have refused.
     """
     try:
+        _check_plain(PARAMS)
         found = OmegaConf.load(PARAMS)
         schema().check(OmegaConf.merge(OmegaConf.structured(schema().Config), found))
     except FileNotFoundError:
         raise ParameterError(
             f"{PARAMS}: no such file; `python -m stages.configure` writes it"
         ) from None
-    except (OmegaConfBaseException, YAMLError, ValueError) as e:
+    except Exception as e:  # what OmegaConf makes of broken YAML has no common class
         raise ParameterError(
             f"{PARAMS}: {' '.join(str(e).split())}; `python -m stages.configure` writes it anew"
         ) from e
     return found
+
+
+def _check_plain(path: Path) -> None:
+    """Raise ValueError if the file is nested deeply, or refers to other places in it or elsewhere.
+
+    No composition does, and a few lines of aliases can stand for more than memory holds.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES or b"${" in content:
+        raise ValueError(f"it is longer than {MAX_BYTES} bytes, or holds an interpolation")
+    depth = 0
+    for event in yaml.parse(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
+            raise ValueError(f"it holds an alias, or is nested more than {MAX_DEPTH} deep")
 
 
 def plant_parameters(plant: str) -> Any:

@@ -55,6 +55,7 @@ def stage(parameters: Any, folder: Path) -> str:
             strength=np.full(every, p.strength),
             factor=np.full(every, trained.factor),
             noise=schedule(p.noise, every),
+            hinted_noise=np.zeros(every),
             binarize=np.full(every, p.binarize),
             leak=trained.leak,
             regularizer=Regularizer(

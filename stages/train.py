@@ -11,8 +11,11 @@ from tqdm import tqdm
 
 from bonsai.artifact import save_json, save_table, save_text
 from bonsai.dataset import load_dataset
+from bonsai.hints import hints
+from bonsai.machine import Machine
 from bonsai.network import Architecture
-from bonsai.recipe import Recipe, Regularizer, schedule
+from bonsai.recipe import UNIT, Recipe, Regularizer, schedule
+from bonsai.sizing import Attempt, attempts
 from bonsai.train import Checkpoint, Progress, Trained, train
 from kernels.evaluate import Evaluator
 from kernels.training import KERNELS
@@ -23,21 +26,60 @@ CURVE_POINTS = 200
 
 def stage(parameters: Any, folder: Path) -> str:
     p = parameters.train
+    machine = Machine.load(folder / "machine.parquet")
+    given = (
+        [Attempt(tuple((int(o), int(s)) for o, s in p.cells), p.stacked, p.hinted)]
+        if p.cells
+        else attempts(machine)[: p.attempts]
+    )
+    found: list[tuple[Attempt, Trained]] = []
+    for n, attempt in enumerate(given):
+        found.append((attempt, _attempt(parameters, folder, machine, n, attempt)))
+        if found[-1][1].exact.sum() >= p.enough:
+            break
+    trained = max((t for _, t in found), key=lambda t: int(t.exact.sum()))
+    for restart in trained.dropped:
+        tqdm.write(f"restart {restart} dropped: its loss was not finite")
+    trained.network.save(folder / "runs.npz")
+    _save_history(trained, folder)
+    save_json(
+        folder / "train.json",
+        {
+            "attempts": [_described(attempt, t) for attempt, t in found],
+            "steps": len(trained.history),
+            "restarts": p.restarts,
+            "exact_restarts": int(trained.exact.sum()),
+            "dropped_restarts": len(trained.dropped),
+            "loss": float(np.median(trained.history[-1, :, 0])),
+        },
+    )
+    for n in range(len(found)):
+        _checkpoint(parameters, folder, n).delete()
+    exact = int(trained.exact.sum())
+    return f"{exact} of {p.restarts} restarts exact after {len(trained.history)} steps"
+
+
+def _attempt(
+    parameters: Any, folder: Path, machine: Machine, number: int, attempt: Attempt
+) -> Trained:
+    p = parameters.train
     data = load_dataset(folder / "dataset.parquet", "train")
     check = load_dataset(folder / "dataset.parquet", "validation")
-    rng = np.random.default_rng(p.seed)
-    cells = tuple((int(o), int(s)) for o, s in p.cells)
-    architecture = Architecture(data.inputs.shape[2], cells, data.targets.shape[2], p.stacked)
+    rng = np.random.default_rng([p.seed, number] if number else p.seed)
+    architecture = Architecture(
+        data.inputs.shape[2], attempt.cells, data.targets.shape[2], attempt.stacked
+    )
     recipe = Recipe(
         architecture=architecture,
         restarts=p.restarts,
-        batch=p.batch,
+        batch=max(UNIT, int(attempt.batch * p.batch) // UNIT * UNIT),
         length=data.inputs.shape[1],
         seed=int(rng.integers(1 << 32)),
         rate=schedule(p.rate, p.steps),
-        strength=schedule(p.regularizer.strength, p.steps),
+        strength=attempt.strength * schedule(p.regularizer.strength, p.steps),
         factor=schedule(p.factor, p.steps),
         noise=schedule(p.noise, p.steps),
+        hinted_noise=schedule(p.hinted_noise, p.steps),
         binarize=schedule(p.binarize, p.steps),
         leak=p.leak,
         regularizer=Regularizer(
@@ -47,14 +89,14 @@ def stage(parameters: Any, folder: Path) -> str:
             p.regularizer.biases,
         ),
     )
-    training = KERNELS[p.kernel](
-        recipe, data.inputs, data.targets, architecture.initialize(rng, recipe.restarts)
-    )
+    start = architecture.initialize(rng, recipe.restarts)
+    sizes = [s for _, s in architecture.cells]
+    told = hints(machine, data.states, sizes, recipe.restarts, attempt.hinted, rng)
+    if told is not None:
+        initial = architecture.mask("initial")
+        start[:, initial] = np.where(told.code >= 0, np.float32(-1), start[:, initial])
+    training = KERNELS[p.kernel](recipe, data.inputs, data.targets, start, told)
     evaluator = Evaluator(architecture, p.leak, check.inputs, check.targets, early=False)
-    content = (folder / "dataset.parquet").read_bytes() + OmegaConf.to_yaml(p).encode()
-    checkpoint = Checkpoint(
-        CHECKPOINTS / folder.name / "train.npz", hashlib.sha256(content).hexdigest()
-    )
     with tqdm(total=p.steps, desc=f"train {parameters.name}", unit="step", disable=None) as bar:
 
         def report(progress: Progress) -> None:
@@ -65,33 +107,33 @@ def stage(parameters: Any, folder: Path) -> str:
                 live=progress.live,
             )
 
-        trained = train(
+        return train(
             recipe,
             training,
             evaluator,
             check_every=p.check_every,
             patience=p.patience,
             live=p.live,
-            checkpoint=checkpoint,
+            checkpoint=_checkpoint(parameters, folder, number),
             report=report,
         )
-    for restart in trained.dropped:
-        tqdm.write(f"restart {restart} dropped: its loss was not finite")
-    trained.network.save(folder / "runs.npz")
-    _save_history(trained, folder)
-    exact = trained.accuracy[-1] == 1
-    save_json(
-        folder / "train.json",
-        {
-            "steps": len(trained.history),
-            "restarts": recipe.restarts,
-            "exact_restarts": int(exact.sum()),
-            "dropped_restarts": len(trained.dropped),
-            "loss": float(np.median(trained.history[-1, :, 0])),
-        },
-    )
-    checkpoint.delete()
-    return f"{exact.sum()} of {recipe.restarts} restarts exact after {len(trained.history)} steps"
+
+
+def _checkpoint(parameters: Any, folder: Path, number: int) -> Checkpoint:
+    content = (folder / "dataset.parquet").read_bytes()
+    content += OmegaConf.to_yaml(parameters.train).encode()
+    key = hashlib.sha256(content).hexdigest()
+    return Checkpoint(CHECKPOINTS / folder.name / f"train{number}.npz", key)
+
+
+def _described(attempt: Attempt, trained: Trained) -> dict[str, Any]:
+    return {
+        "cells": attempt.cells,
+        "stacked": attempt.stacked,
+        "hinted": attempt.hinted,
+        "steps": len(trained.history),
+        "exact": int(trained.exact.sum()),
+    }
 
 
 def _save_history(trained: Trained, folder: Path) -> None:

@@ -35,10 +35,9 @@ from bonsai.draw import (
     whole_dot,
 )
 from bonsai.graph import Edge, Graph, Node
-from bonsai.machine import Machine, MachineError
+from bonsai.machine import Machine
 from bonsai.network import Architecture, Network
 from bonsai.tasks import TASKS, delay2, gates, loop3, parens
-from stages.machine import load_task
 from stages.machine import stage as machine_stage
 
 HOSTILE = ['"', "a\\", "\\N\\n", "</svg><script>alert(1)</script>", "<b>", "&lt;x&gt;", "é–✓", "%"]
@@ -251,37 +250,13 @@ def test_machine_states_and_arrows_have_ids():
     assert {"q0", "q3", "t0-1", "t3-3"} <= ids
 
 
-def test_load_task_by_name_and_by_path(tmp_path):
-    assert load_task("delay2", tmp_path).states == delay2().states
-    delay2().save_kiss2(tmp_path / "tasks" / "mine.kiss2")
-    assert len(load_task("tasks/mine.kiss2", tmp_path).states) == 4
-
-
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        ("delay3", "no task 'delay3'; there are delay1, delay2"),
-        ("../outside.kiss2", "lies outside this project"),
-        ("link.kiss2", "lies outside this project"),
-        ("none.kiss2", "no such file"),
-        ("broken.kiss2", "broken, line 1: expected"),
-    ],
-)
-def test_load_task_refuses(tmp_path, source, said):
-    project = tmp_path / "project"
-    project.mkdir()
-    delay2().save_kiss2(tmp_path / "outside.kiss2")
-    (project / "link.kiss2").symlink_to(tmp_path / "outside.kiss2")
-    (project / "broken.kiss2").write_text("nothing\n")
-    with pytest.raises(MachineError, match=said):
-        load_task(source, project)
-
-
 def test_machine_stage_writes_the_minimal_machine(tmp_path: Path, monkeypatch):
     wasteful = Machine.from_step(0, lambda n, x: ((n + 1) % 6, (n % 3 == 2,)), [], name="loop")
-    wasteful.save_kiss2(tmp_path / "loop.kiss2")
+    wasteful.save_kiss2(tmp_path / "tasks/loop.kiss2")
     monkeypatch.chdir(tmp_path)
-    machine_stage(SimpleNamespace(task=SimpleNamespace(source="loop.kiss2")), tmp_path / "out")
+    machine_stage(
+        SimpleNamespace(task=SimpleNamespace(source="tasks/loop.kiss2")), tmp_path / "out"
+    )
     names = {"machine.parquet", "machine.kiss2", "machine.svg", "machine.json"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == names
     assert len(Machine.load(tmp_path / "out/machine.parquet").states) == 3

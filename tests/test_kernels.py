@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bonsai.graph import Graph
+from bonsai.hints import Hints
 from bonsai.network import Architecture, Network
 from bonsai.prune import eliminate_dead_code
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe, Regularizer
@@ -33,7 +34,15 @@ EVERY = [(*shape, False) for shape in SHAPES] + [(*shape, True) for shape in STA
 
 
 def problem(
-    cells, inputs, outputs, length, batch, restarts, stacked=False, noise=0.0, binarize=0.0
+    cells,
+    inputs,
+    outputs,
+    length,
+    batch,
+    restarts,
+    stacked=False,
+    noise=0.0,
+    binarize=0.0,
 ):
     """A recipe, data with don't-cares, and parameters whose gradients do not explode in time."""
     rng, steps = np.random.default_rng(0), 60
@@ -48,6 +57,7 @@ def problem(
         strength=np.linspace(0, 0.2, steps),
         factor=np.linspace(FACTOR, 0.25, steps),
         noise=np.linspace(0, noise, steps),
+        hinted_noise=np.linspace(2 * noise, 0, steps),
         binarize=np.linspace(0, binarize, steps),
         leak=LEAK,
         regularizer=Regularizer(0.025, 10.0, 0.001, biases=True),
@@ -79,7 +89,7 @@ def test_noise_and_pull_reach_every_state_of_every_cell(shape, noise, binarize):
     training.resume(training.state() | {"step": np.full(recipe.restarts, 20, np.int32)})
     loss, gradient = training.gradient()
     rows = recipe.minibatch(20, len(x) // UNIT)
-    factor, _, strength = (float(v) for v in recipe.table[20, 4:])
+    factor, _, strength, *_ = (float(v) for v in recipe.table[20, 4:])
     for r in range(recipe.restarts):
         expected = loss_and_gradient(
             recipe.architecture,
@@ -94,6 +104,41 @@ def test_noise_and_pull_reach_every_state_of_every_cell(shape, noise, binarize):
         assert loss[r] == pytest.approx(expected[0], rel=1e-5)
         scale = np.abs(expected[1]).max()
         np.testing.assert_allclose(gradient[r], expected[1], rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("shape", EVERY[4:6] + EVERY[9:], ids=str)
+def test_hints_take_the_place_of_states_that_a_code_names(shape):
+    recipe, x, y, p = problem(*shape, noise=0.2, binarize=1.0)
+    told = some_hints(recipe, len(x))
+    training = FusedTraining(recipe, x, y, p, told)
+    training.resume({"step": np.full(recipe.restarts, 20, np.int32)})
+    _, gradient = training.gradient()
+    rows = recipe.minibatch(20, len(x) // UNIT)
+    factor, _, binarize, _ = (float(v) for v in recipe.table[20, 4:])
+    for r in range(recipe.restarts):
+        own = told.told(rows)[r]
+        expected = loss_and_gradient(
+            recipe.architecture,
+            p[r],
+            x[rows],
+            y[rows],
+            factor,
+            LEAK,
+            recipe.noise_at(20, hinted=bool((told.code[r] >= 0).any())),
+            binarize,
+            own,
+        )[1]
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(gradient[r], expected, rtol=0, atol=1e-4 * scale)
+
+
+def some_hints(recipe, count):
+    rng = np.random.default_rng(5)
+    features = rng.choice([-1, 1], (count, recipe.length, 4)).astype(np.int8)
+    states = sum(s for _, s in recipe.architecture.cells)
+    code = rng.integers(-1, 4, (recipe.restarts, states))
+    code[-1] = -1
+    return Hints(features, code)
 
 
 @pytest.mark.parametrize("stacked", [False, True])
@@ -116,8 +161,10 @@ def test_reference_is_the_finite_difference(stacked, binarize):
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_fused_training_is_tinygrads_autograd_and_adam(stacked):
-    recipe, x, y, p = problem(((2, 3),), 1, 1, 2, 16, 2, stacked, noise=0.3, binarize=2.0)
-    fused, plain = FusedTraining(recipe, x, y, p), PlainTraining(recipe, x, y, p)
+    shape = ((2, 3),), 1, 1, 2, 16, 2, stacked
+    recipe, x, y, p = problem(*shape, noise=0.3, binarize=2.0)
+    told = some_hints(recipe, len(x))
+    fused, plain = FusedTraining(recipe, x, y, p, told), PlainTraining(recipe, x, y, p, told)
     for training in (fused, plain):
         training.resume({"step": np.full(2, 20, np.int32)})
         assert training.state("step", "mean").keys() == {"step", "mean"}

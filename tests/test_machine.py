@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,22 @@ MINIMAL = {
     "ones_triple": 3,
     "gates": 4,
     "cpu2": 4,
-}
+    "cpu4": 16,
+    # As published: Michaud et al. 2024, and Tomita 1982.
+    "binary_addition": 2,
+    **{f"base{k}_addition": 2 for k in range(3, 8)},
+    **{f"bitwise_{name}": 1 for name in ("xor", "or", "and", "not")},
+    "parity_last2": 2, "parity_last3": 4, "parity_last4": 8,
+    "parity_all": 2, "parity_zeros": 2, "parity_of_index": 2,
+    "alternating_last3": 4, "alternating_last4": 6,
+    "bit_shift_right": 2, "bit_dot_product_mod2": 2,
+    "div3": 3, "div5": 5, "div7": 7,
+    **{f"add_mod{k}": k for k in range(3, 9)},
+    "min_seen": 10, "previous_equals_current": 8, "evens_detector": 1,
+    "perfect_square_detector": 1, "dithering": 15,
+    "tomita1": 2, "tomita2": 3, "tomita3": 5, "tomita4": 4, "tomita5": 4, "tomita6": 3,
+    "tomita7": 5,
+}  # fmt: skip
 
 
 def outputs(task: str, *words: str) -> str:
@@ -161,9 +178,18 @@ def test_kiss2_expands_dont_cares():
     assert machine.output[0, 2].tolist() == [0, 1]
 
 
+def test_kiss2_expands_rows_for_every_state():
+    machine = parse_kiss2(".i 1\n.o 1\n.r a\n1 * a 0\n0 a b 0\n0 b b 1\n")
+    assert machine.states == ("a", "b")
+    assert machine.next.tolist() == [[1, 0], [1, 0]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (".i 1\n.o 1\n0 a * 1\n", r"line 3: the next state is '\*'; name one, or leave"),
+        (".i 1\n.o 1\n.r a\n1 * a 0\n1 a b 0\n", "line 5: contradicts"),
+        (".i 1\n.o 1\n1 * * 0\n", r"no transition leaves the initial state '\*'"),
         ("", "needs a line `.i N`"),
         (".i 1\n.o 0\n", "has no outputs"),
         (".i 1\n.o 1\n", "no transitions"),
@@ -198,3 +224,46 @@ def test_a_table_of_another_kind_is_refused(tmp_path):
     save_table(tmp_path / "m.parquet", "dataset", {"state": [1]})
     with pytest.raises(ArtifactError, match="expected a file of kind 'machine'"):
         Machine.load(tmp_path / "m.parquet")
+
+
+LANGUAGES = {  # Tomita's, as regular expressions or conditions on the word read so far
+    "tomita1": lambda w: re.fullmatch("1*", w),
+    "tomita2": lambda w: re.fullmatch("(10)*", w),
+    "tomita3": lambda w: not re.search("(?<!1)1(11)*(?!1).*(?<!0)0(00)*(?!0)", w),
+    "tomita4": lambda w: "000" not in w,
+    "tomita5": lambda w: w.count("0") % 2 == 0 and w.count("1") % 2 == 0,
+    "tomita6": lambda w: (w.count("0") - w.count("1")) % 3 == 0,
+    "tomita7": lambda w: re.fullmatch("0*1*0*1*", w),
+}
+
+
+@pytest.mark.parametrize("task", LANGUAGES)
+def test_languages_are_tomitas(task):
+    rng = np.random.default_rng(0)
+    for n in range(200):
+        word = "".join(rng.choice(["0", "1"], 12, p=[(p := [0.2, 0.5, 0.8][n % 3]), 1 - p]))
+        expected = "".join("01"[bool(LANGUAGES[task](word[: i + 1]))] for i in range(12))
+        assert outputs(task, *word) == expected, word
+
+
+def values(*numbers, bits):
+    """Integers as words of bits, the least significant first."""
+    return [format(n, f"0{bits}b")[::-1] for n in numbers]
+
+
+def test_integers_are_read_and_written_least_significant_bit_first():
+    x = [2, 4, 3, 0, 1]
+    assert outputs("add_mod5", *values(*x, bits=3)) == "".join(values(2, 1, 4, 4, 0, bits=3))
+    digits = zip(values(6, 5, 0, bits=3), values(6, 1, 0, bits=3), strict=True)
+    assert outputs("base7_addition", *map("".join, digits)) == "".join(values(5, 0, 1, bits=3))
+    assert outputs("min_seen", *values(7, 9, 4, 5, bits=4)) == "".join(values(7, 7, 4, 4, bits=4))
+    assert outputs("div5", *"11011") == "00101"  # 27 // 5
+    assert outputs("dithering", *values(8, 8, 15, 14, bits=4)) == "0111"
+    assert outputs("previous_equals_current", *values(0, 3, 3, 0, bits=3)) == "1010"
+    assert outputs("perfect_square_detector", *values(0, 3, 16, 18, bits=5)) == "1010"
+
+
+def test_cpu4_stores_moves_inverts_and_combines():
+    # op0 op1 a0 a1 b0 b1 i: reg1 = 1; reg2 = not reg1; reg3 = reg1; reg3 ^= reg1; reg1 ^= reg2
+    words = "0000101", "0110010", "1010110", "1110110", "1101100"
+    assert outputs("cpu4", *words) == "10101"

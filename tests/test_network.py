@@ -105,7 +105,7 @@ def test_schedule_ends_where_it_says():
 def test_minibatches_differ_from_step_to_step_and_stay_in_range():
     a = Architecture(1, ((1, 1),), 1)
     none = np.zeros(10)
-    recipe = Recipe(a, 1, 64, 5, 7, none, none, none, none, none, 0, Regularizer(0, 1, 0, False))
+    recipe = Recipe(a, 1, 64, 5, 7, *[none] * 6, 0, Regularizer(0, 1, 0, False))
     rows = [recipe.minibatch(step, 100) for step in range(10)]
     assert all(r.min() >= 0 and r.max() < 100 * UNIT and len(r) == 64 for r in rows)
     assert len({tuple(r) for r in rows}) == 10

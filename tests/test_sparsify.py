@@ -28,6 +28,7 @@ def recipe(architecture, restarts, steps, noise=0.0):
         strength=0.02 * constant,
         factor=0.5 * constant,
         noise=noise * constant,
+        hinted_noise=0 * constant,
         binarize=0 * constant,
         leak=LEAK,
         regularizer=Regularizer(0.025, 25.0, 0.001, biases=True),

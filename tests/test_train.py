@@ -27,6 +27,7 @@ def problem(steps=600, restarts=8):
         strength=np.linspace(0, 0.2, steps),
         factor=np.full(steps, 0.5),
         noise=np.zeros(steps),
+        hinted_noise=np.zeros(steps),
         binarize=np.zeros(steps),
         leak=0.0625,
         regularizer=Regularizer(0.025, 10.0, 0.001, biases=True),

@@ -6,14 +6,19 @@ any stage runs. What each field means is said in `conf/config.yaml`, where its d
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import ConfigKeyError
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
 class Kernel(Enum):
@@ -42,7 +47,7 @@ class Dataset:
     train: int = MISSING
     validation: int = MISSING
     test: int = MISSING
-    length: int = MISSING
+    length: int | None = MISSING
     test_length: int = MISSING
     tilted: float = MISSING
 
@@ -59,7 +64,9 @@ class Regularizer:
 @dataclass
 class Train:
     seed: int = MISSING
-    cells: list[list[int]] = MISSING
+    cells: list[list[int]] | None = MISSING
+    attempts: int = MISSING
+    enough: int = MISSING
     stacked: bool = MISSING
     restarts: int = MISSING
     batch: int = MISSING
@@ -68,6 +75,8 @@ class Train:
     factor: list[list[float]] = MISSING
     noise: list[list[float]] = MISSING
     binarize: list[list[float]] = MISSING
+    hinted: float = MISSING
+    hinted_noise: list[list[float]] = MISSING
     leak: float = MISSING
     regularizer: Regularizer = field(default_factory=Regularizer)
     check_every: int = MISSING
@@ -212,10 +221,11 @@ def check(config: Any) -> None:
             raise ValueError(f"plants.{plant}: a plant's name may hold a-z, 0-9 and _ only")
         if own.name != plant:
             raise ValueError(f"plants.{plant}.name={own.name} must be '{plant}', the plant's key")
-        if not re.fullmatch(r"\w+|tasks/[\w./-]+\.kiss2", own.task.source):
+        # A file in tasks/, which the stage machine depends on, so that a change reruns the plant.
+        if not re.fullmatch(r"\w+|tasks/(?!.*\.\.)[\w./-]+\.(kiss2|pla|py)", own.task.source):
             raise ValueError(
                 f"plants.{plant}.task.source={own.task.source} must be a task in bonsai/tasks.py, "
-                "or a file tasks/NAME.kiss2 (a change there reruns the plant)"
+                "or a file tasks/NAME.kiss2, .pla or .py; `python -m bonsai grow` puts one there"
             )
         for problem in _problems(f"plants.{plant}.", own):
             raise ValueError(problem)
@@ -235,8 +245,8 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
     natural = ("0 or more", lambda v: v >= 0)
     seed = ("from 0 to 2**32 - 1", lambda v: 0 <= v < 2**32)
     cells = (
-        "a list of [outputs, states], with one output or more in each cell and no state below 0",
-        lambda v: v and all(len(c) == 2 and c[0] >= 1 and c[1] >= 0 for c in v),
+        "null, or a list of [outputs, states], one output or more in each cell, no state below 0",
+        lambda v: v is None or (v and all(len(c) == 2 and c[0] >= 1 and c[1] >= 0 for c in v)),
     )
     sixteens = ("a multiple of 16", lambda v: v >= 16 and v % 16 == 0)
     batch = (
@@ -264,7 +274,7 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         train=sixteens,
         validation=sixteens,
         test=sixteens,
-        length=positive,
+        length=("null, or 1 or more", lambda v: v is None or v >= 1),
         test_length=positive,
         tilted=share,
     )
@@ -272,6 +282,8 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         "train",
         seed=seed,
         cells=cells,
+        attempts=positive,
+        enough=positive,
         restarts=positive,
         batch=batch,
         steps=positive,
@@ -279,6 +291,8 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         factor=shares,
         noise=knots,
         binarize=knots,
+        hinted=share,
+        hinted_noise=knots,
         leak=natural,
         regularizer__strength=knots,
         regularizer__threshold=natural,
@@ -330,8 +344,26 @@ def _checked(version: int, *, _root_: Any) -> int:
     sections: Any = OmegaConf.to_container(_root_)
     copy = OmegaConf.create({**sections, "version": version})  # does not come back here
     OmegaConf.resolve(copy)
+    try:
+        OmegaConf.merge(OmegaConf.structured(Config), copy)  # `+` gets past the types
+    except ConfigKeyError as e:
+        raise ValueError(f"{e.full_key} is no parameter; conf/config.yaml has them all") from None
     check(copy)
+    _notice(list(copy.garden))
     return version
+
+
+def _notice(garden: list[str]) -> None:
+    """Say so if `dvc exp run`, which starts from conf/ and not from params.yaml, drops plants."""
+    if "dvc" not in sys.modules or not PARAMS.exists():
+        return
+    before = OmegaConf.select(OmegaConf.load(PARAMS), "garden", default=[])
+    if set(before) != set(garden):
+        print(
+            f"The garden is now {', '.join(garden)}; it was {', '.join(before)}. What -S does "
+            "not give is as conf/ says; -S garden=NAME chooses a garden.",
+            file=sys.stderr,
+        )
 
 
 OmegaConf.register_new_resolver("checked", _checked, replace=True)

@@ -1,0 +1,131 @@
+"""Hints: what a state of a network may stand for, as a pull while it is trained.
+
+A task's outputs say little of its state, and late: whether a sum modulo 7 was kept right shows
+steps after it went wrong. But the machine is known, and so is its state in every step of every
+sequence. A *feature* is a bit of it, a function from the machine's states to -1 and +1. Some
+restarts are given a *code*: features, enough to tell all states of the machine apart, one for each
+of some of their state neurons. While they are trained, these neurons learn to compute their
+feature, and the next step starts from the feature itself (teacher forcing, Williams and Zipser
+1989), with noise, so that each step is learned by itself and corrects what the one before got
+slightly wrong. Each restart has a code of its own, as it has its own first weights, and others
+have none and find their own. After training nothing is left of the hints but the weights.
+
+Source: Abu-Mostafa, "Learning from hints in neural networks", 1990.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bonsai.machine import Machine
+
+MOST = 48  # features of a machine
+TRIES = 64  # codes drawn for a restart until one tells all states apart
+TOLD = 24  # of these that outputs tell, at most
+
+
+@dataclass(frozen=True, eq=False)
+class Hints:
+    """features: (N, T, K) int8, -1 or +1, of the machine's state after each step
+
+    code: (R, S) int32, the feature that each state is drawn to, -1 for none
+    """
+
+    features: np.ndarray
+    code: np.ndarray
+
+    def told(self, rows: np.ndarray) -> np.ndarray:
+        """(R, len(rows), T, S): the features themselves, 0 for none."""
+        chosen = self.features[rows][:, :, np.maximum(self.code, 0)]  # (B, T, R, S)
+        return np.where(self.code >= 0, chosen, 0).transpose(2, 0, 1, 3)
+
+
+def hints(
+    machine: Machine,
+    states: np.ndarray,
+    sizes: list[int],
+    restarts: int,
+    share: float,
+    rng: np.random.Generator,
+) -> Hints | None:
+    """Codes for a share of the restarts, or None where there is nothing to tell.
+
+    states: (N, T) the machine's state after each step
+    sizes: number of states of each cell; a code is all in one cell that has room for it
+    """
+    needed = (len(machine.states) - 1).bit_length()
+    rooms = [k for k, size in enumerate(sizes) if size >= needed]
+    if not rooms or needed == 0:
+        return None
+    table, kinds = features(machine, rng)
+    code = np.full((restarts, sum(sizes)), -1, np.int32)
+    for row in range(round(share * restarts)):
+        k = int(rng.choice(rooms))
+        own = _code(table, kinds, sizes[k], row, rng)
+        first = sum(sizes[:k])
+        code[row, first : first + len(own)] = own
+    return Hints(np.ascontiguousarray(table.T[states]), code)
+
+
+def features(machine: Machine, rng: np.random.Generator) -> tuple[np.ndarray, list[slice]]:
+    """(K, Q) int8, no two alike or opposite, and where three kinds of them are: what
+    outputs tell, each state apart, and random halves. All are -1 in the initial state.
+
+    What outputs tell: an output bit after a symbol, and these of the state that another symbol
+    leads to (Hartmanis and Stearns, "Algebraic Structure Theory of Sequential Machines", 1966).
+    """
+    after, count = machine.next, len(machine.states)
+    found: dict[bytes, np.ndarray] = {}
+
+    def add(bit: np.ndarray, most: int) -> bool:
+        """bit: (Q,) bool"""
+        value = np.where(bit == bit[0], -1, 1).astype(np.int8)
+        new = bool((value > 0).any()) and value.tobytes() not in found and len(found) < most
+        if new:
+            found[value.tobytes()] = value
+        return new
+
+    _, a, o = machine.output.shape
+    queue = [machine.output[:, i, j] > 0 for i in range(a) for j in range(o)]
+    for bit in queue:  # grows while it is walked
+        if add(bit, TOLD):
+            queue += [np.where(to >= 0, bit[to], bit[0]) for to in after.T]
+    ends = [len(found)]
+    for state in range(min(count, (MOST - TOLD) // 2)):
+        add(np.arange(count) == state, MOST)
+    ends.append(len(found))
+    for _ in range(MOST):
+        add(rng.permutation(count) < rng.integers(1, count), MOST)
+    ends.append(len(found))
+    table = np.array(list(found.values()), np.int8).reshape(-1, count)
+    return table, [slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2])]
+
+
+def _code(
+    table: np.ndarray, kinds: list[slice], room: int, row: int, rng: np.random.Generator
+) -> list[int]:
+    """Features (indices) that tell all states apart; none if no such code is found for the room.
+
+    By turns, from restart (row) to restart: as few as will do of what outputs tell, then of any;
+    and as many of what outputs tell as there is room for, or of the states apart.
+    """
+    told, alone, _ = kinds
+    every = list(range(len(table)))
+    for tries in range(TRIES):
+        kind = (row + tries // 2) % 4
+        order = [
+            [*rng.permutation(every[told]), *rng.permutation(every[told.stop :])],
+            [*rng.permutation(every)],
+            [*every[told], *rng.permutation(every[told.stop :])],
+            [*rng.permutation(every[alone]), *rng.permutation(every[told])],
+        ][kind]
+        own: list[int] = []
+        klass = np.zeros(table.shape[1], np.int64)
+        for k in order:
+            finer = np.unique(klass * 2 + (table[k] > 0), return_inverse=True)[1].reshape(-1)
+            if len(own) < room and (finer.max() > klass.max() or (kind == 2 and k < told.stop)):
+                own.append(int(k))
+                klass = finer
+        if klass.max() + 1 == table.shape[1]:
+            return own
+    return []

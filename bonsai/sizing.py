@@ -1,0 +1,86 @@
+"""What a network needs to learn a machine, from the machine: sizes, and lengths of sequences."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bonsai.machine import Machine
+
+SHORTEST, LONGEST = 16, 48  # training sequences
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """cells: outputs and states of each; stacked: see `bonsai.network`
+
+    hinted: share of the restarts that have hints (`bonsai.hints`)
+    batch, strength: what the plant's minibatch and regulariser are multiplied with
+    """
+
+    cells: tuple[tuple[int, int], ...]
+    stacked: bool
+    hinted: float
+    batch: float = 1.0
+    strength: float = 1.0
+
+
+def attempts(machine: Machine) -> list[Attempt]:
+    """What to train, one after the other until enough restarts learn the machine.
+
+    First one plain cell, in which half of the restarts find out themselves what states are good
+    for. Then stacked cells, twice as wide each time, with room for a state neuron for each state
+    of the machine, or twice the bits that number them, and hints for all restarts: each step is
+    then learned by itself, for which fewer sequences do, and what is wide is thinned later.
+    """
+    states = len(machine.states)
+    bits = (states - 1).bit_length()
+    wide = -(-(len(machine.inputs) + 2 * bits + 2 * len(machine.outputs)) // 4) * 4
+    plain = Attempt(((max(6, 2 * len(machine.outputs) + 4), 2 * bits + 2),), False, 0.5)
+    room = max(4, 2 * bits, min(states, 16))
+    return [
+        plain,
+        *(Attempt(((max(12, wide) << n, room),), True, 1.0, 0.25, 0.1) for n in range(3)),
+    ]
+
+
+def length(machine: Machine) -> int:
+    """Steps of training sequences: enough to reach every state and to tell it from any other."""
+    return min(LONGEST, max(SHORTEST, depth(machine) + distinguishing(machine) + 2))
+
+
+def depth(machine: Machine) -> int:
+    """The most steps that it takes to reach a state.
+
+    >>> from bonsai.tasks import TASKS
+    >>> depth(TASKS["parens"]())
+    8
+    """
+    reached = np.zeros(len(machine.states), bool)
+    reached[0] = True
+    steps = 0
+    while True:
+        after = machine.next[reached]
+        grown = reached.copy()
+        grown[after[after >= 0]] = True
+        if (grown == reached).all():
+            return steps
+        reached, steps = grown, steps + 1
+
+
+def distinguishing(machine: Machine) -> int:
+    """The most symbols that it takes to tell two states of a minimal machine apart: the rounds of
+    Moore's partition refinement ("Gedanken-experiments on sequential machines", 1956).
+
+    >>> from bonsai.tasks import TASKS
+    >>> distinguishing(TASKS["delay2"]())
+    2
+    """
+    rows = np.concatenate([machine.legal, machine.output.reshape(len(machine.states), -1)], axis=1)
+    block = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+    for words in range(1, len(machine.states) + 1):
+        after = np.where(machine.legal, block[machine.next], -1)
+        finer = np.unique(np.column_stack([block, after]), axis=0, return_inverse=True)[1]
+        if finer.max() == block.max():
+            return words
+        block = finer.reshape(-1)
+    return len(machine.states)

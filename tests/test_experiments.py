@@ -1,0 +1,294 @@
+"""Experiments and versions, as docs/experiments.md tells them, in copies with a git of their own.
+
+One copy grows the garden `tiny` for the whole file; a test that changes it puts it back.
+"""
+
+import json
+import logging
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import ROOT
+from test_pipeline import TINY, Copy, _ran
+
+from bonsai.artifact import ArtifactError
+from bonsai.versions import FILES, VersionError, show
+from stages.configure import composed
+
+TURNED = "plants.delay2.render.direction=TB"
+SHOW = "import sys; from bonsai.versions import show; show(sys.argv[1])"
+
+
+class Clone(Copy):
+    """A clone of a copy's git, with a cache of its own that holds nothing."""
+
+    def __init__(self, origin: Copy, folder: Path) -> None:
+        self.folder, self.env = folder, dict(origin.env)
+        self.env["DVC_SITE_CACHE_DIR"] = str(folder / ".dvc/tmp/site")
+        self.run("git", "clone", "--quiet", str(origin.folder), ".")
+        config = origin.folder / ".dvc/config.local"
+        if config.exists():
+            shutil.copy(config, folder / ".dvc")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    copy = Copy(tmp_path_factory.mktemp("grown"))
+    copy.configure(TINY)
+    copy.repro()
+    copy.commit()
+    copy.run("gto", "register", "delay2", "--version", "v1.0.0")
+    return copy
+
+
+@pytest.fixture
+def unchanged(copy: Copy) -> Iterator[Copy]:
+    yield copy
+    copy.run("git", "checkout", "--quiet", ".")
+    copy.run("dvc", "checkout", "--quiet")
+
+
+def exp_run(copy: Copy, *overrides: str, options: tuple[str, ...] = ()) -> str:
+    settings = [part for override in overrides for part in ("--set-param", override)]
+    return copy.run("dvc", "exp", "run", *options, *settings)
+
+
+def test_a_default_changes_every_plant_that_does_not_set_its_own(root: Path) -> None:
+    plants = yaml.safe_load(composed(["train.restarts=5"]))["plants"]
+    restarts = {name: plant["train"]["restarts"] for name, plant in plants.items()}
+    assert restarts["delay1"] == restarts["delay2"] == 5
+    assert restarts["gates"] == 64  # conf/plant/gates.yaml
+
+
+def test_an_experiment_is_compared_applied_and_branched(unchanged: Copy) -> None:
+    copy = unchanged
+    before = copy.artifacts()
+    assert _ran(exp_run(copy, TINY, TURNED, options=("--name", "turned"))) == {
+        "render@delay2",
+        "report",
+    }
+    after = copy.artifacts()
+    diff = json.loads(copy.run("dvc", "params", "diff", "--json"))
+    assert diff == {"params.yaml": {TURNED.split("=")[0]: {"old": "LR", "new": "TB"}}}
+    changed = json.loads(copy.run("dvc", "metrics", "diff", "--json", "--all"))
+    assert changed["data/report/metrics.json"]["weights"]["diff"] == 0
+
+    copy.run("git", "checkout", "--quiet", ".")
+    copy.run("dvc", "checkout", "--quiet")
+    assert copy.artifacts().keys() == before.keys()
+    assert copy.artifacts()["plants/delay2/graph.svg"] == before["plants/delay2/graph.svg"]
+    copy.run("dvc", "exp", "apply", "turned")
+    assert copy.artifacts() == after
+
+    (command,) = re.findall(r"dvc (exp show .*)", (ROOT / "Makefile").read_text())
+    shown = copy.run("dvc", *shlex.split(command.replace("$$", "$")), "--csv").splitlines()
+    assert shown[0].split(",")[-2:] == ["seconds", TURNED.split("=")[0]]
+    assert any(line.startswith("turned,") and line.endswith(",TB") for line in shown)
+
+    copy.run("dvc", "exp", "branch", "turned", "kept")
+    assert "kept" in copy.run("git", "branch", "--list", "kept")
+    assert "direction: TB" in copy.run("git", "show", "kept:params.yaml")
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_side_by_side_from_the_queue(unchanged: Copy) -> None:
+    copy = unchanged
+    said = exp_run(copy, TINY, "plants.delay2.render.letters=ab,cd", options=("--queue",))
+    assert said.count("Queued experiment") == 2
+    log = copy.folder / ".dvc/tmp/workers.txt"
+    try:
+        with log.open("w") as file:  # the workers stay in the background and keep it open
+            start = ["dvc", "queue", "start", "--jobs", "2"]
+            subprocess.run(start, cwd=copy.folder, env=copy.env, stdout=file, stderr=file)
+        for _ in range(60):
+            status = copy.run("dvc", "queue", "status")
+            if "Queued" not in status and "Running" not in status:
+                break
+            time.sleep(2)
+        assert status.count("Success") == 2, status + log.read_text()
+    finally:
+        for process in psutil.process_iter(["cwd"]):
+            if Path(process.info["cwd"] or "/").is_relative_to(copy.folder):
+                process.kill()
+    header, *rows = copy.run("dvc", "exp", "show", "--csv", "--only-changed").splitlines()
+    column = header.split(",").index("plants.delay2.render.letters")
+    assert {row.split(",")[column] for row in rows} >= {"01", "ab", "cd"}
+
+
+def test_an_experiment_says_that_it_drops_the_garden(unchanged: Copy) -> None:
+    said = exp_run(unchanged, TURNED, options=("--queue",))
+    unchanged.run("dvc", "queue", "remove", "--queued")
+    assert "The garden is now delay1, delay2, loop3" in said
+    assert "it was delay1, delay2. What -S does not give is as conf/ says" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("plants.delay2.train.cells=[[4,2]", "no viable alternative at input '[[4,2]'"),
+        ("plants.delay2.train.restarts", "missing EQUAL"),
+        ("plants.delay2.clip.length=1,2", "can't be used without `--queue`"),
+        ("+plants.delay2.clip.length=1", "Either remove + prefix"),
+        ("~plants.delay2", "garden lists 'delay2', but plants has delay1 only"),
+        ("~plants.delay2.clip.length", "does not support deletion"),
+    ],
+)
+def test_a_mistaken_override_is_named_and_changes_nothing(
+    copy: Copy, override: str, said: str
+) -> None:
+    before = (copy.folder / "params.yaml").read_text()
+    command = ("dvc", "exp", "run", "--set-param", TINY, "--set-param", override)
+    assert said in copy.run(*command, fails=True)
+    assert (copy.folder / "params.yaml").read_text() == before
+
+
+def test_repro_notices_that_conf_was_edited(unchanged: Copy) -> None:
+    check = ("python", "-m", "stages.configure", "--check")
+    (before,) = re.findall(r"and (\d+) more", unchanged.run(*check))
+    with (unchanged.folder / "conf/plant/delay2.yaml").open("a") as file:
+        file.write("clip:\n  length: 7\n")
+    said = unchanged.run("dvc", "repro")
+    assert "params.yaml is not what conf/ composes, but with" in said
+    assert f"and {int(before) + 1} more" in said
+    assert not _ran(said)
+
+
+def test_every_plant_of_the_garden_is_an_artifact(root: Path) -> None:
+    listed = yaml.safe_load((root / "dvc.yaml").read_text())["artifacts"]
+    garden = yaml.safe_load(composed())["garden"]
+    assert {name: entry["path"] for name, entry in listed.items()} == {
+        plant: f"data/plants/{plant}" for plant in garden
+    }
+
+
+@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.slow)])
+def pushed(
+    unchanged: Copy,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Copy]:
+    """The grown copy and its run cache, pushed to a remote of this kind."""
+    copy = unchanged
+    environment = dict(copy.env)
+    if request.param == "s3":
+        pytest.importorskip("dvc_s3")
+        moto = pytest.importorskip("moto.server")
+        server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
+        host, port = server.get_host_and_port()
+        at = f"http://{host}:{port}"
+        copy.env |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
+        copy.env |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
+        bucket = "import boto3, sys; boto3.client('s3', endpoint_url=sys.argv[1])"
+        copy.run("python", "-c", f"{bucket}.create_bucket(Bucket='bonsai')", at)
+        url = "s3://bonsai/store"
+    else:
+        url = str(tmp_path_factory.mktemp("store"))
+    copy.run("dvc", "remote", "add", "--default", "--local", "--force", "store", url)
+    if request.param == "s3":
+        copy.run("dvc", "remote", "modify", "--local", "store", "endpointurl", at)
+    copy.configure(TINY, TURNED)
+    copy.repro()
+    copy.run("dvc", "push")  # the run cache holds no outputs, only which there were
+    copy.configure(TINY)
+    copy.repro()
+    copy.run("dvc", "push", "--run-cache")
+    yield copy
+    copy.run("dvc", "remote", "remove", "--local", "store")
+    copy.env = environment
+    if request.param == "s3":
+        server.stop()
+
+
+def test_a_clone_shows_the_report_and_repeats_what_was_run(pushed: Copy, tmp_path: Path) -> None:
+    clone = Clone(pushed, tmp_path)
+    shown = clone.run("python", "-c", SHOW, "delay2@v1.0.0:delay2")  # its cache is empty
+    assert "delay2 of delay2@v1.0.0 is proven for every input sequence" in shown
+    assert "checked anew" in shown
+    (fetched,) = (clone.folder / "data/versions").glob("*/delay2")
+    assert {path.name for path in fetched.iterdir()} == set(FILES)
+    assert str(fetched.relative_to(clone.folder)) in shown
+
+    clone.run("dvc", "pull", "--run-cache")
+    report = (clone.folder / "data/report/index.html").read_text()
+    assert "2 of 2 proven" in report
+    grown = {n: b for n, b in pushed.artifacts().items() if n.startswith("plants/")}
+    assert {n: b for n, b in clone.artifacts().items() if n.startswith("plants/")} == grown
+    assert clone.repro() == (set(), set())
+    clone.configure(TINY, TURNED)
+    said = clone.run("dvc", "repro", "--pull")
+    assert not _ran(said)
+    assert "Stage 'render@delay2' is cached" in said
+
+
+def test_dvc_brings_an_artifact_by_its_version(copy: Copy, tmp_path: Path) -> None:
+    out = tmp_path / "delay2"
+    copy.run("dvc", "artifacts", "get", ".", "delay2", "--rev", "v1.0.0", "--out", str(out))
+    for name in ("nodes.parquet", "edges.parquet", "certificate.npz"):
+        assert (out / name).read_bytes() == copy.artifacts()[f"plants/delay2/{name}"]
+
+
+def test_show_tells_of_a_revision_out_of_reach(copy: Copy, tmp_path: Path) -> None:
+    clone = Clone(copy, tmp_path)
+    for what, said in {
+        "nothing:delay2": "nothing: unknown Git revision",
+        "HEAD:gates": "HEAD: has no plant 'gates'",
+        "HEAD:delay2": "machine.parquet is neither in DVC's cache nor in its remote",
+    }.items():
+        ended = clone.run("python", "-c", SHOW, what, fails=True).rstrip().splitlines()[-1]
+        assert ended.startswith(f"bonsai.versions.VersionError: {what.split(':')[0]}")
+        assert said in ended
+    assert not list(clone.folder.glob("data/versions/*/*/*"))
+
+
+@pytest.fixture
+def here(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(copy.folder)
+    return copy.folder
+
+
+def test_show_prints_a_plant_of_the_working_folder(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show("delay1")
+    said = capsys.readouterr().out
+    assert said.startswith("delay1 is proven for every input sequence of every length\n")
+    assert "least margin" in said
+    assert "    for (x,) in inputs:\n" in said
+    assert "data/plants/delay1: " in said
+
+
+@pytest.mark.parametrize("what", ["../delay1", ":delay1", "HEAD:", "HEAD:..", "", "data/delay1"])
+def test_show_takes_no_path(here: Path, what: str) -> None:
+    with pytest.raises(VersionError, match="is neither PLANT nor REV:PLANT"):
+        show(what)
+
+
+def test_show_lists_what_there_is(here: Path) -> None:
+    with pytest.raises(VersionError, match="no such plant, of those grown here: delay1, delay2"):
+        show("gates")
+
+
+def test_show_checks_the_certificate(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(here / "data/plants", tmp_path / "data/plants")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy("data/plants/delay1/certificate.npz", "data/plants/delay2")
+    with pytest.raises(ArtifactError, match=r"certificate.npz: does not prove this graph"):
+        show("delay2")
+
+
+def test_the_page_tells_what_these_tests_try() -> None:
+    page = (ROOT / "docs/experiments.md").read_text()
+    for command in ("exp apply", "exp branch", "queue start", "push --run-cache", "artifacts get"):
+        assert f"dvc {command}" in page

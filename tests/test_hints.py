@@ -1,0 +1,86 @@
+"""Hints and sizes: what training takes from the task's machine."""
+
+import numpy as np
+import pytest
+
+from bonsai.dataset import draw
+from bonsai.hints import features, hints
+from bonsai.network import Architecture
+from bonsai.recipe import Recipe, Regularizer
+from bonsai.sizing import attempts, depth, distinguishing, length
+from bonsai.tasks import TASKS
+from kernels.evaluate import Evaluator
+from kernels.fused import FusedTraining
+
+LEAK = 0.0625
+
+
+@pytest.mark.parametrize("task", ["gates", "div7", "min_seen", "cpu4"])
+def test_every_code_tells_all_states_apart(task):
+    machine, rng = TASKS[task]().minimized(), np.random.default_rng(0)
+    table = features(machine, np.random.default_rng(0))[0]
+    states = np.arange(len(machine.states)).reshape(1, -1)
+    found = hints(machine, states, [3, 16], 12, 1.0, rng)
+    hinted = (found.code >= 0).any(axis=1)
+    assert hinted.sum() >= 8  # in three neurons some machines have few codes, or none
+    for code in found.code[hinted]:
+        own = found.features[0][:, code[code >= 0]]  # (Q, n)
+        assert len(np.unique(own, axis=0)) == len(machine.states)
+    assert len(np.unique(np.concatenate([table, -table]), axis=0)) == 2 * len(table)
+
+
+def test_a_share_of_the_restarts_has_hints():
+    machine = TASKS["gates"]()
+    found = hints(machine, np.zeros((4, 5), int), [4], 10, 0.3, np.random.default_rng(0))
+    assert ((found.code >= 0).any(axis=1)).sum() == 3
+
+
+def test_there_is_nothing_to_tell_without_states_or_room():
+    rng = np.random.default_rng(0)
+    assert hints(TASKS["bitwise_xor"](), np.zeros((4, 5), int), [4], 10, 1.0, rng) is None
+    assert hints(TASKS["div7"](), np.zeros((4, 5), int), [2, 1], 10, 1.0, rng) is None
+
+
+def test_what_is_taught_works_when_it_runs_free():
+    """A sum modulo 5, which no restart learns from the outputs alone in so few steps."""
+    rng, steps = np.random.default_rng(0), 1000
+    machine = TASKS["add_mod5"]()
+    a = Architecture(3, ((24, 6),), 3, stacked=True)
+    recipe = Recipe(
+        architecture=a,
+        restarts=8,
+        batch=32,
+        length=16,
+        seed=1,
+        rate=np.full(steps, 0.01),
+        strength=np.full(steps, 0.002),
+        factor=np.full(steps, 0.5),
+        noise=np.zeros(steps),
+        hinted_noise=np.full(steps, 0.3),
+        binarize=np.zeros(steps),
+        leak=LEAK,
+        regularizer=Regularizer(0.025, 25.0, 0.001, biases=True),
+    )
+    data, check = draw(machine, rng, 4096, 16, 0.3), draw(machine, rng, 256, 40, 0.3)
+    start = a.initialize(rng, 8)
+    start[:, a.mask("initial")] = -1
+    evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=False)
+    exact = []
+    for told in (hints(machine, data.states, [6], 8, 1.0, rng), None):
+        training = FusedTraining(recipe, data.inputs, data.targets, start, told)
+        training.advance(steps)
+        right = evaluator.right(training.state("parameters")["parameters"], 0.5)
+        exact.append(int((right == 256).sum()))
+    assert exact[0] >= 1
+    assert exact[1] == 0
+
+
+def test_sizes_follow_the_machine():
+    assert [depth(TASKS[t]()) for t in ("delay2", "parens", "bitwise_or")] == [2, 8, 0]
+    assert distinguishing(TASKS["parens"]()) == 4
+    assert length(TASKS["delay1"]()) == 16
+    plain, *stacked = attempts(TASKS["dithering"]().minimized())
+    assert not plain.stacked
+    assert all(a.stacked and a.hinted == 1 for a in stacked)
+    assert [a.cells[0][1] for a in stacked] == [15, 15, 15]
+    assert [a.cells[0][0] for a in stacked] == [16, 32, 64]
