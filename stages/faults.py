@@ -18,6 +18,7 @@ OURS = ("bonsai", "kernels", "stages")  # whose errors say by themselves what to
 LONGEST = 600  # characters of a message that are shown
 KEPT = "what is finished is kept, run it again to go on"
 SMALLER = "give the plant fewer restarts, a smaller batch or fewer sequences, by its parameters"
+CLEARED = "\r\x1b[K"  # of a bar that was stopped in the middle of its line
 
 doing = ""  # what the line begins with
 
@@ -69,7 +70,8 @@ def _told(error: BaseException) -> int:
         line, status = f"interrupted; {KEPT}", 128 + signal.SIGINT
     else:
         line, status = f"terminated; {KEPT}", 128 + signal.SIGTERM
-    print(f"{doing}: {line}", file=sys.stderr, flush=True)
+    over = CLEARED if sys.stderr.isatty() else ""
+    print(f"{over}{doing}: {line}", file=sys.stderr, flush=True)
     return status
 
 

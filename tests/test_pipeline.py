@@ -11,6 +11,7 @@ import random
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -152,6 +153,34 @@ def test_files_that_were_damaged_come_back_from_the_cache(copy: Copy) -> None:
         (plants / path).write_bytes(data)
     copy.repro()
     again = copy.artifacts()
+    assert [n for n in grown if again.get(n) != grown[n] and n not in TIMED] == []
+
+
+def test_a_second_run_at_once_is_refused(unchanged: Copy) -> None:
+    grown = unchanged.artifacts()
+    unchanged.configure(TINY, *(f"plants.delay2.train.{n}=200000" for n in ("steps", "patience")))
+    first = subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=unchanged.folder,
+        env=unchanged.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        assert first.stdout is not None
+        assert any(b"Running stage 'train@delay2'" in line for line in first.stdout)
+        said = unchanged.run("dvc", "repro", fails=True)
+        assert "lock" in said or "is busy" in said
+        assert "Traceback" not in said
+        assert first.poll() is None  # and is not disturbed
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+    unchanged.configure(TINY)
+    unchanged.run("python", "-m", "stages.recover")
+    unchanged.repro()
+    again = unchanged.artifacts()
     assert [n for n in grown if again.get(n) != grown[n] and n not in TIMED] == []
 
 
