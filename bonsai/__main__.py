@@ -5,14 +5,14 @@ and with 2 if it was called wrongly. An error is one line; BONSAI_DEBUG=1 shows 
 """
 
 import argparse
-import importlib
 import os
 import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from bonsai import account
+from bonsai import account, versions
+from bonsai.account import PLANTS, plant_folder
 from bonsai.artifact import ArtifactError
 from bonsai.certificate import Certificate
 from bonsai.check import check
@@ -21,8 +21,6 @@ from bonsai.machine import Machine
 from bonsai.prove import prove
 from bonsai.source import read_task
 from bonsai.tasks import TASKS
-
-PLANTS = Path("data/plants")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,14 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "prove":
         return _prove(arguments.graph, arguments.task, arguments.pairs, arguments.cells)
     if arguments.command == "show":
-        importlib.import_module("bonsai.versions").show(arguments.what)
+        versions.show(arguments.what)
     elif arguments.command == "plants":
         found = list(account.plants(PLANTS))
         print("\n".join(found or ["no plant is grown here; `make repro` grows the garden"]))
     elif arguments.command == "explain":
-        print("\n".join(account.explained(_plant(arguments.plant))))
+        print("\n".join(account.explained(plant_folder(arguments.plant))))
     else:
-        page = (_plant(arguments.plant) / "explorer.html").resolve()
+        page = (plant_folder(arguments.plant) / "explorer.html").resolve()
         if not page.is_file():
             raise ArtifactError(f"{page}: no such file; `dvc repro` makes it")
         print(page)
@@ -94,18 +92,6 @@ def _prove(where: str, task: str | None, pairs: int, cells: int) -> int:
         said += "; the independent checker accepts it"
     print(said)
     return 0 if isinstance(found, Certificate) else 1
-
-
-def _plant(name: str) -> Path:
-    """The folder of a plant that was grown here."""
-    grown = sorted(path.name for path in PLANTS.glob("*") if path.is_dir())
-    if name in grown:
-        return PLANTS / name
-    there = f"there are {', '.join(grown)}" if grown else "there is none yet"
-    raise ArtifactError(
-        f"no plant {name} is grown here, {there}; `python -m bonsai grow PATH` grows a task, "
-        "and `make repro` the garden"
-    )
 
 
 def _positive(text: str) -> int:

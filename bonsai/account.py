@@ -11,7 +11,20 @@ from bonsai.listing import load_logic
 from bonsai.machine import Machine
 from bonsai.result import Result
 
+PLANTS = Path("data/plants")
 SHOWN_STEPS = 40  # of a word
+
+
+def plant_folder(name: str) -> Path:
+    """The folder of a plant that was grown here. Raises ArtifactError if there is none."""
+    grown = sorted(path.name for path in PLANTS.glob("*") if path.is_dir())
+    if name in grown:
+        return PLANTS / name
+    there = f"there are {', '.join(grown)}" if grown else "there is none yet"
+    raise ArtifactError(
+        f"no plant {name} is grown here, {there}; `python -m bonsai grow PATH` grows a task, "
+        "`make repro` the garden, and `dvc pull` fetches it"
+    )
 
 
 def proven(result: Result) -> list[str]:
@@ -20,7 +33,7 @@ def proven(result: Result) -> list[str]:
     entries = counted(result.certificate_states or 0, result.certificate or "entries")
     return [
         f"{result.plant} is proven for every input sequence of every length",
-        f"  graph        {_sizes(result)}",
+        f"  graph        {sizes(result)}",
         f"  certificate  {entries}{margin}, for {result.arithmetic} arithmetic",
     ]
 
@@ -36,7 +49,7 @@ def explained(folder: Path) -> list[str]:
         return [f"{result.plant} is not proven, so that there is no program to explain"]
     if logic["program"] is None:
         return [*proven(result), f"  program      none, for {logic['reason']}"]
-    told = [*proven(result), "", _code(logic["program"]["text"]), ""]
+    told = [*proven(result), "", code(logic["program"]["text"]), ""]
     shown = [s for s in logic["signals"] if s["signal"] is not None]
     width = max([len(s["signal"]) for s in shown], default=0)
     told += [
@@ -90,7 +103,7 @@ def reached(folder: Path, done: Collection[str]) -> tuple[list[str], list[str]]:
     if "polish" not in done:
         return told, advice
     result = Result.load(folder / "proof.json")
-    told.append(f"  best graph   {_sizes(result)}")
+    told.append(f"  best graph   {sizes(result)}")
     if result.counterexample is not None:
         told.append(f"  wrong at     {_wrong(result.counterexample)}")
         length = max(24, min(2 * len(result.counterexample["word"]), 64))
@@ -120,10 +133,11 @@ def plants(folder: Path) -> Iterator[str]:
         except ArtifactError:
             yield f"{own.name}: not grown to a proof"
             continue
-        yield f"{own.name}: {'proven' if result.proven else 'not proven'}, {_sizes(result)}"
+        yield f"{own.name}: {'proven' if result.proven else 'not proven'}, {sizes(result)}"
 
 
-def _sizes(result: Result) -> str:
+def sizes(result: Result) -> str:
+    """Weights, biases, neurons and states, in words."""
     return (
         f"{counted(result.weights, 'weights')}, {counted(result.biases, 'biases')}, "
         f"{counted(result.neurons, 'neurons')}, {counted(result.states, 'states')}"
@@ -143,6 +157,6 @@ def _range(low: float, high: float) -> str:
     return f"at {low:.4g}" if low == high else f"in [{low:.4g}, {high:.4g}]"
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """A program without its docstring."""
     return text[text.index("def program") :].rstrip()

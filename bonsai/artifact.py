@@ -264,7 +264,9 @@ def _readable(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; `dvc repro` makes it") from None
-    except Exception as e:
+    except MemoryError:
+        raise
+    except Exception as e:  # fuzzing found a dozen classes, from struct.error to AttributeError
         raise ArtifactError(
             f"{path}: cannot be read ({one_line(e)}); delete it and run `dvc repro` again"
         ) from e

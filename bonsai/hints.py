@@ -1,4 +1,4 @@
-"""Hints: what a state of a network may stand for, as a pull while it is trained.
+"""Hints: what state neurons may stand for, taught while a network is trained.
 
 A task's outputs say little of its state, and late: whether a sum modulo 7 was kept right shows
 steps after it went wrong. But the machine is known, and so is its state in every step of every
@@ -20,15 +20,15 @@ import numpy as np
 from bonsai.machine import Machine
 
 MOST = 48  # features of a machine
-TRIES = 64  # codes drawn for a restart until one tells all states apart
 TOLD = 24  # of these that outputs tell, at most
+TRIES = 64  # codes drawn for a restart until one tells all states apart
 
 
 @dataclass(frozen=True, eq=False)
 class Hints:
     """features: (N, T, K) int8, -1 or +1, of the machine's state after each step
 
-    code: (R, S) int32, the feature that each state is drawn to, -1 for none
+    code: (R, S) int32, the feature that each state neuron is taught, -1 for none
     """
 
     features: np.ndarray

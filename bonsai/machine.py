@@ -5,7 +5,6 @@ from its tables: data, validation, proof and pictures.
 """
 
 import itertools
-import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,10 @@ Bits = tuple[bool, ...]
 
 MAX_INPUT_BITS, MAX_OUTPUT_BITS = 12, 1024
 MAX_STATES = 100_000
-MAX_WALKED = 1024  # states of a machine up to which ways between them are looked for
+MAX_WALKED = 1 << 24  # states squared times symbols up to which ways are looked for
 MAX_TRANSITIONS = 1 << 20  # states times input symbols
 MAX_ENTRIES = 1 << 22  # of the table of outputs: transitions times output bits
 MAX_REFINING = 1 << 24  # entries of all partitions that minimising goes through
-MAX_BYTES = 1 << 22  # of a file
-SIGN = {"0": -1, "-": 0, "1": 1}
-ANY = ("*", "-")  # in the place of a state's name
 MAX_NAME = 40  # letters of a state's name; longer ones become numbers
 TILTS, MAX_TABLE = 256, 1 << 22  # tilted distributions drawn at once, and entries of their table
 
@@ -137,7 +133,7 @@ class Machine:
                         raise MachineError(f"{name}: more than {MAX_STATES} reachable states")
                     index[after] = len(found)
                     found.append(after)
-                    _check_size(name, len(found), len(alphabet), len(outputs))
+                    check_size(name, len(found), len(alphabet), len(outputs))
                 signs = [0 if bit is None else 1 if bit else -1 for bit in y]
                 rows.append((q, a, index[after], signs, w))
         names = [_state_name(state, q) for q, state in enumerate(found)]
@@ -154,7 +150,7 @@ class Machine:
         rows: Sequence[tuple[int, int, int, list[int], float]],
     ) -> "Machine":
         """Tables from rows (state, symbol, next, output, weight)."""
-        _check_size(name, len(states), len(symbols), len(outputs))
+        check_size(name, len(states), len(symbols), len(outputs))
         size = (len(states), len(symbols))
         after = np.full(size, -1, np.int32)
         output = np.zeros((*size, len(outputs)), np.int8)
@@ -194,20 +190,19 @@ class Machine:
             probability=np.divide(weight, total, out=weight, where=total > 0),
         )
 
-    def minimized(self) -> "Machine":
-        """The smallest machine with the same legal inputs, outputs and input probabilities.
+    def partitions(self) -> Iterator[np.ndarray]:
+        """(Q,) the states' blocks, those that no word of 1, 2, ... symbols tells apart, until they
+        stay. A don't-care output is equal only to a don't-care.
 
-        Moore's partition refinement; a don't-care output is equal only to a don't-care. States
-        keep the order in which a breadth-first search meets them. Raises MachineError if it takes
-        too long: with many states that only long words tell apart.
+        Raises MachineError if it takes too long: with many states that only long words tell apart.
+        Source: Moore, "Gedanken-experiments on sequential machines", 1956.
         """
-        spent = 0
         rows = np.concatenate(
             [self.legal, self.output.reshape(len(self.states), -1), self.probability], axis=1
         )
         block = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
-        while True:
-            spent += self.next.size
+        for spent in itertools.count(self.next.size, self.next.size):
+            yield block
             if spent > MAX_REFINING:
                 raise MachineError(
                     f"{self.name}: {len(self.states)} states are too many to be minimised; "
@@ -215,10 +210,17 @@ class Machine:
                 )
             after = np.where(self.legal, block[self.next], -1)
             finer = np.unique(np.column_stack([block, after]), axis=0, return_inverse=True)[1]
-            finer = finer.reshape(-1)
             if finer.max() == block.max():
-                break
-            block = finer
+                return
+            block = finer.reshape(-1)
+
+    def minimized(self) -> "Machine":
+        """The smallest machine with the same legal inputs, outputs and input probabilities.
+
+        States keep the order in which a breadth-first search meets them. Raises MachineError as
+        `partitions` does.
+        """
+        *_, block = self.partitions()
         order = [0]  # one representative a block, breadth first
         number = {int(block[0]): 0}
         for q in order:
@@ -263,7 +265,7 @@ class Machine:
         kind = np.zeros(count, np.int64)  # 0: the task's own distribution
         kind[: round(tilted * count)] = rng.integers(1, tilts + 1, round(tilted * count))
         kind = rng.permutation(kind) if tilted else kind
-        walking = (kind % 2 == 1) & (q <= MAX_WALKED)
+        walking = (kind % 2 == 1) & (q * q * a <= MAX_WALKED)
         towards = self._towards() if walking.any() else np.zeros((1, 1), np.int32)
         edges = np.argwhere(self.legal)
         goal = edges[rng.integers(0, len(edges), count)].T  # (2, count): state and symbol
@@ -373,30 +375,9 @@ class Machine:
 
     def to_kiss2(self) -> str:
         """The machine as KISS2 text, one row a legal transition, `-` for don't-care outputs."""
-        digits = {-1: "0", 0: "-", 1: "1"}
-        names = _kiss2_state_names(self.states)
-        rows = [
-            " ".join(
-                [
-                    "".join(digits[int(b)] for b in self.symbols[a]),
-                    names[q],
-                    names[n],
-                    "".join(digits[int(b)] for b in self.output[q, a]),
-                ]
-            ).strip()
-            for q, a, n in self.edges()
-        ]
-        head = [
-            f"# {' '.join(self.name.split())}",
-            f".i {len(self.inputs)}",
-            f".o {len(self.outputs)}",
-            f".p {len(rows)}",
-            f".s {len(self.states)}",
-            f".r {names[0]}",
-        ]
-        if self.inputs:
-            head.append(".ilb " + " ".join(self.inputs))
-        return "\n".join([*head, ".ob " + " ".join(self.outputs), *rows, ".e"]) + "\n"
+        from bonsai.kiss2 import kiss2_text  # which makes machines itself
+
+        return kiss2_text(self)
 
     def save_kiss2(self, path: str | Path) -> None:
         save_text(path, self.to_kiss2())
@@ -404,144 +385,9 @@ class Machine:
     @classmethod
     def from_kiss2(cls, path: str | Path) -> "Machine":
         """Read a KISS2 file. Raises MachineError naming the line that is wrong."""
-        return parse_kiss2(read_text(path), Path(path).stem, str(path))
+        from bonsai.kiss2 import read_kiss2
 
-
-# ---- text files
-
-
-def read_text(path: str | Path) -> str:
-    """A task's file. Raises MachineError if it cannot be read, or is larger than MAX_BYTES."""
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        text = content.decode("utf-8")
-    except (OSError, ValueError) as e:
-        raise MachineError(f"{path}: cannot be read: {e}") from e
-    if len(content) > MAX_BYTES:
-        raise MachineError(f"{path}: is larger than {MAX_BYTES} bytes; is it a task at all?")
-    return text
-
-
-def parse_kiss2(text: str, name: str = "task", where: str | None = None) -> Machine:
-    """A `Machine` from KISS2 text: `.i .o .s .p .r`, rows `input current next output`.
-
-    `-` is a don't-care: in an input it stands for both bits, in an output that bit is not checked.
-    A current state `*` stands for every state that is named. An input without a row is illegal
-    there. All legal inputs of a state are equally likely. `where` is what errors call the file.
-    Source: the SIS manual, Berkeley 1992.
-    """
-    where = name if where is None else where
-    header: dict[str, str] = {}
-    rows: list[tuple[int, str, str, str, str]] = []
-    for number, line in lines(text):
-        if line[0].startswith("."):
-            header[line[0]] = " ".join(line[1:])
-            continue
-        if header.get(".i") == "0" and len(line) == 3:
-            line.insert(0, "")
-        if len(line) != 4:
-            raise MachineError(f"{where}, line {number}: expected `input current next output`")
-        cube, current, after, out = line
-        rows.append((number, cube, current, after, out))
-    inputs, outputs = fields(header, where)
-    if not rows:
-        raise MachineError(f"{where}: has no transitions")
-    initial = header.get(".r") or rows[0][2]
-    if any(current in ANY for _, _, current, _, _ in rows):
-        named = [initial, *itertools.chain.from_iterable((row[2], row[3]) for row in rows)]
-        named = [state for state in dict.fromkeys(named) if state not in ANY]
-        wild = sum(row[2] in ANY for row in rows)
-        if wild * len(named) > MAX_TRANSITIONS:
-            raise MachineError(f"{where}: {wild} rows for every one of {len(named)} states")
-        rows = [
-            (number, cube, state, after, out)
-            for number, cube, current, after, out in rows
-            for state in (named if current in ANY else [current])
-        ]
-    size = 1 << len(inputs)
-    expanded = 0
-    kinds: dict[tuple[str, str], int] = {}  # of rows: next state and output
-    table: dict[str, np.ndarray] = {}  # a state's (A,) kinds, -1 without a row
-    for number, cube, current, after, out in rows:
-        row_at = f"{where}, line {number}"
-        if len(out) != len(outputs) or set(out) - set("01-"):
-            raise MachineError(f"{row_at}: {shortened(out)} is not {len(outputs)} of 0, 1, -")
-        if after in ANY:
-            raise MachineError(
-                f"{row_at}: the next state is '{after}'; name one, or leave the row out, "
-                "which makes the input illegal there"
-            )
-        a = cube_symbols(cube, len(inputs), row_at)
-        expanded += len(a)
-        if current not in table:
-            _check_size(where, len(table) + 1, size, len(outputs))
-            table[current] = np.full(size, -1, np.int32)
-        if expanded > 2 * MAX_TRANSITIONS:
-            raise MachineError(f"{row_at}: more than {2 * MAX_TRANSITIONS} transitions")
-        kind = kinds.setdefault((after, out), len(kinds))
-        earlier = table[current][a]
-        if ((earlier != -1) & (earlier != kind)).any():
-            raise MachineError(f"{row_at}: contradicts an earlier row for state {_cut(current)}")
-        table[current][a] = kind
-    after_of = [after for after, _ in kinds]
-    if initial not in table:
-        raise MachineError(f"{where}: no transition leaves the initial state {shortened(initial)}")
-    found = [initial]  # reachable states, breadth first
-    index = {initial: 0}
-    for state in found:
-        if state not in table:
-            raise MachineError(f"{where}: state {_cut(state)} has no legal input")
-        for kind in table[state][table[state] >= 0].tolist():
-            after = after_of[kind]
-            if after not in index:
-                index[after] = len(found)
-                found.append(after)
-    kind_at = np.stack([table[state] for state in found])  # (Q, A)
-    legal = kind_at >= 0
-    next_of = np.array([index.get(after, -1) for after in after_of], np.int32)
-    signs = np.array([[SIGN[c] for c in out] for _, out in kinds], np.int8)
-    output = np.where(legal[:, :, None], signs[kind_at], 0).astype(np.int8)
-    after_at = np.where(legal, next_of[kind_at], -1).astype(np.int32)
-    return Machine.from_tables(
-        name, inputs, outputs, found, all_symbols(len(inputs)), after_at, output
-    )
-
-
-def lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The words of each line of a KISS2 or PLA text, with its number; comments are left out."""
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split("#")[0].split()
-        if words and words[0] not in (".e", ".end"):
-            yield number, words
-
-
-def fields(header: dict[str, str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the inputs and outputs, from the lines `.i .o .ilb .ob`."""
-    sizes = {}
-    for key, most in ((".i", MAX_INPUT_BITS), (".o", MAX_OUTPUT_BITS)):
-        said = header.get(key, "")
-        if not re.fullmatch("[0-9]{1,6}", said) or int(said) > most:
-            raise MachineError(
-                f"{where}: needs a line `{key} N` with N from 0 to {most}, has {shortened(said)}"
-            )
-        sizes[key] = int(said)
-    if sizes[".o"] == 0:
-        raise MachineError(f"{where}: has no outputs")
-    return (
-        _names(header.get(".ilb"), sizes[".i"], "x", where),
-        _names(header.get(".ob"), sizes[".o"], "y", where),
-    )
-
-
-def cube_symbols(cube: str, bits: int, where: str) -> np.ndarray:
-    """(2**n,) the numbers of the input symbols in a cube with n of `-` among 0 and 1."""
-    if len(cube) != bits or set(cube) - set("01-"):
-        raise MachineError(f"{where}: {shortened(cube)} is not {bits} of 0, 1, -")
-    found = np.zeros(1, np.int64)
-    for c in cube:
-        found = (2 * found[:, None] + {"0": [0], "1": [1], "-": [0, 1]}[c]).reshape(-1)
-    return found
+        return read_kiss2(Path(path))
 
 
 def all_symbols(bits: int) -> np.ndarray:
@@ -560,11 +406,7 @@ def shortened(value: object) -> str:
     return f"'{text if len(text) <= 60 else text[:57] + '...'}'"
 
 
-def _cut(name: str) -> str:
-    return shortened(name)[1:-1]
-
-
-def _check_size(where: str, states: int, symbols: int, outputs: int) -> None:
+def check_size(where: str, states: int, symbols: int, outputs: int) -> None:
     if states > MAX_STATES:
         raise MachineError(f"{where}: more than {MAX_STATES} states")
     if states * symbols > MAX_TRANSITIONS:
@@ -592,25 +434,8 @@ def _state_name(state: Hashable, number: int) -> str:
     return text if 0 < len(text) <= MAX_NAME or number < 0 else f"s{number}"
 
 
-def _kiss2_state_names(states: Sequence[str]) -> list[str]:
-    """State names as KISS2 words; numbered where one is not a word, or two are the same."""
-    words = all(s and s.isprintable() and not set(s) & set(" #.") for s in states)
-    if words and len(set(states)) == len(states):
-        return [f"s{s}" for s in states] if any(s[0].isdecimal() for s in states) else list(states)
-    return [f"s{q}" for q in range(len(states))]
-
-
 def _words(about: Any, key: str) -> list[str]:
     found = about[key]
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise ValueError(f"{key} are not a list of names")
-    return found
-
-
-def _names(names: str | None, count: int, letter: str, where: str) -> tuple[str, ...]:
-    if names is None:
-        return (letter,) if count == 1 else tuple(f"{letter}{i}" for i in range(count))
-    found = tuple(names.split())
-    if len(found) != count or len(set(found)) != count:
-        raise MachineError(f"{where}: {len(found)} names for {count} bits: {shortened(names)}")
     return found

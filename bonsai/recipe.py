@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -80,7 +81,7 @@ class Recipe:
     def noise_seed(self) -> int:
         return int(hashed(np.array([self.seed]))[0])
 
-    @property
+    @cached_property
     def table(self) -> np.ndarray:
         """(steps, 8) float32: rate, strength, Adam's two corrections, factor, noise, binarize,
         noise with hints."""

@@ -24,18 +24,18 @@ class Attempt:
     strength: float = 1.0
 
 
-def attempts(machine: Machine) -> list[Attempt]:
+def attempts(machine: Machine, hinted: float) -> list[Attempt]:
     """What to train, one after the other until enough restarts learn the machine.
 
-    First one plain cell, in which half of the restarts find out themselves what states are good
-    for. Then stacked cells, twice as wide each time, with room for a state neuron for each state
-    of the machine, or twice the bits that number them, and hints for all restarts: each step is
-    then learned by itself, for which fewer sequences do, and what is wide is thinned later.
+    First one plain cell, in which only a share `hinted` of the restarts has hints. Then stacked
+    cells, twice as wide each time, with room for a state neuron for each state of the machine, or
+    twice the bits that number them, and hints for all restarts: each step is then learned by
+    itself, for which fewer sequences do, and what is wide is thinned later.
     """
     states = len(machine.states)
     bits = (states - 1).bit_length()
     wide = -(-(len(machine.inputs) + 2 * bits + 2 * len(machine.outputs)) // 4) * 4
-    plain = Attempt(((max(6, 2 * len(machine.outputs) + 4), 2 * bits + 2),), False, 0.5)
+    plain = Attempt(((max(6, 2 * len(machine.outputs) + 4), 2 * bits + 2),), False, hinted)
     room = max(4, 2 * bits, min(states, 16))
     return [
         plain,
@@ -68,19 +68,10 @@ def depth(machine: Machine) -> int:
 
 
 def distinguishing(machine: Machine) -> int:
-    """The most symbols that it takes to tell two states of a minimal machine apart: the rounds of
-    Moore's partition refinement ("Gedanken-experiments on sequential machines", 1956).
+    """The most symbols that it takes to tell two states of a minimal machine apart.
 
     >>> from bonsai.tasks import TASKS
     >>> distinguishing(TASKS["delay2"]())
     2
     """
-    rows = np.concatenate([machine.legal, machine.output.reshape(len(machine.states), -1)], axis=1)
-    block = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
-    for words in range(1, len(machine.states) + 1):
-        after = np.where(machine.legal, block[machine.next], -1)
-        finer = np.unique(np.column_stack([block, after]), axis=0, return_inverse=True)[1]
-        if finer.max() == block.max():
-            return words
-        block = finer.reshape(-1)
-    return len(machine.states)
+    return sum(1 for _ in machine.partitions())

@@ -22,17 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from bonsai.machine import (
-    Bits,
-    Machine,
-    MachineError,
-    all_symbols,
-    cube_symbols,
-    fields,
-    lines,
-    read_text,
-    shortened,
-)
+from bonsai.kiss2 import cube_symbols, fields, lines, read_kiss2, read_text
+from bonsai.machine import Bits, Machine, MachineError, all_symbols, shortened
 from bonsai.tasks import TASKS
 
 MAX_ROWS = 1 << 16  # of a truth table
@@ -263,6 +254,7 @@ def _said(error: BaseException) -> str:
 
 
 def _shown(value: Any) -> str:
+    """A value of the task's own, whose `repr` may fail as it likes."""
     try:
         return shortened(repr(value))[1:-1]
     except Exception:
@@ -280,7 +272,7 @@ def _line(error: BaseException, path: Path) -> str:
 
 
 READERS: dict[str, Callable[[Path], Machine]] = {
-    ".kiss2": Machine.from_kiss2,
+    ".kiss2": read_kiss2,
     ".pla": read_pla,
     ".py": read_python,
 }

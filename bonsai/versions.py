@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bonsai.account import PLANTS, code, plant_folder, sizes
 from bonsai.artifact import ArtifactError, replaced
 from bonsai.certificate import Certificate
 from bonsai.check import CheckError, check
@@ -17,7 +18,6 @@ from bonsai.listing import load_logic
 from bonsai.machine import Machine
 from bonsai.result import Result
 
-PLANTS = Path("data/plants")
 VERSIONS = Path("data/versions")  # COMMIT/PLANT, fetched; no artifacts of this revision
 FILES = (
     "machine.parquet", "machine.kiss2", "nodes.parquet", "edges.parquet", "certificate.npz",
@@ -34,18 +34,13 @@ def show(what: str) -> None:
     """Print the size of a plant's graph, what is proven of it, its program, and where it lies.
 
     what: `PLANT`, of the working folder, or `REV:PLANT`
-    Raises VersionError if there is none, and ArtifactError if a file of it is broken.
+    Raises ArtifactError if there is no such plant or a file of it is broken, and VersionError,
+    which is one, if there is no such revision.
     """
     revision, colon, plant = what.rpartition(":")
     if not re.fullmatch("[a-z0-9_]+", plant) or bool(colon) != bool(revision):
         raise VersionError(f"'{what}' is neither PLANT nor REV:PLANT, as in gates or v1.0:gates")
-    if not revision and not (PLANTS / plant).is_dir():
-        grown = ", ".join(sorted(p.name for p in PLANTS.glob("*") if p.is_dir())) or "none"
-        raise VersionError(
-            f"{PLANTS / plant}: no such plant, of those grown here: {grown}; "
-            "`dvc repro` grows the garden, `dvc pull` fetches it"
-        )
-    folder = fetched(revision, plant) if revision else PLANTS / plant
+    folder = fetched(revision, plant) if revision else plant_folder(plant)
     print("\n".join(described(folder, f"{plant} of {revision}" if revision else plant)))
 
 
@@ -56,13 +51,7 @@ def described(folder: Path, title: str) -> list[str]:
     """
     result, logic = Result.load(folder / "proof.json"), load_logic(folder / "logic.json")
     graph = Graph.load(folder)
-    sizes = [
-        counted(graph.weights, "weights"),
-        counted(graph.biases, "biases"),
-        counted(len(graph.where("state")), "states"),
-        counted(graph.neurons, "neurons"),
-    ]
-    said = [f"{title} is {_verdict(result)}", f"  graph        {', '.join(sizes)}"]
+    said = [f"{title} is {_verdict(result)}", f"  graph        {sizes(result)}"]
     if result.proven:
         certificate = Certificate.load(folder / "certificate.npz")
         try:
@@ -82,8 +71,7 @@ def described(folder: Path, title: str) -> list[str]:
         f"  files        {folder}: graph.svg, explorer.html, program.py and others",
     ]
     if program:
-        code = (folder / "program.py").read_text(encoding="utf-8")
-        said += ["", code[code.index("def program") :].rstrip()]
+        said += ["", code(program["text"])]
     return said
 
 

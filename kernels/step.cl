@@ -7,8 +7,9 @@
 //   weights   dL/dW = sum over time of [x, s] (x) delta, as register tiles
 //
 // Compile-time constants (kernels/fused.py): those of cell.cl, and UNIT (groups drawn together),
-// FEATURES (of hints; 0 for none), RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL (units in the dataset), BLOCK,
-// SEED, SCALE (1 / (B T outputs)), PULL (1 / (B T states)) and BACK (widest output).
+// FEATURES (of hints; 0 for none), RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL
+// (units in the dataset), BLOCK, SEED, SCALE (1 / (B T outputs)), PULL (1 / (B T states)) and BACK
+// (widest output).
 
 #define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
 

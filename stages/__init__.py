@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-from omegaconf import OmegaConf
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bonsai.artifact import save_json
 
@@ -46,17 +47,30 @@ def parameters() -> Any:
     would have refused.
     """
     try:
-        _check_plain(PARAMS)
-        found = OmegaConf.load(PARAMS)
+        found = _read(PARAMS)
         schema().check(OmegaConf.merge(OmegaConf.structured(schema().Config), found))
     except FileNotFoundError:
         raise ParameterError(
             f"{PARAMS}: no such file; `python -m stages.configure` writes it"
         ) from None
-    except Exception as e:  # what OmegaConf makes of broken YAML has no common class
+    except (OmegaConfBaseException, ValueError) as e:
         raise ParameterError(
             f"{PARAMS}: {' '.join(str(e).split())}; `python -m stages.configure` writes it anew"
         ) from e
+    return found
+
+
+def _read(path: Path) -> DictConfig:
+    """A plain mapping. Raises ValueError if it is none, and FileNotFoundError."""
+    try:
+        _check_plain(path)
+        found = OmegaConf.load(path)
+    except (FileNotFoundError, MemoryError):
+        raise
+    except Exception as e:  # what YAML and OmegaConf make of broken files has no common class
+        raise ValueError(str(e)) from e
+    if not isinstance(found, DictConfig):
+        raise ValueError(f"it holds a {type(found).__name__}, not a mapping")
     return found
 
 

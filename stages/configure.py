@@ -33,7 +33,9 @@ def composed(overrides: Sequence[str] = ()) -> str:
         with initialize_config_dir(str(CONF.absolute()), version_base=None):
             config = compose("config", overrides=list(overrides))
         OmegaConf.resolve(config)
-    except Exception as e:  # what Hydra makes of hostile overrides has no common class
+    except MemoryError:
+        raise
+    except Exception as e:  # Hydra's parser also raises what is no HydraException
         raise ParameterError(_one_line(e)) from e
     return OmegaConf.to_yaml(config)
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 import zc.lockfile
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from voluptuous import Invalid

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from bonsai.artifact import save_json, save_table, save_text
-from bonsai.dataset import load_dataset
+from bonsai.dataset import Sequences, load_dataset
 from bonsai.hints import hints
 from bonsai.machine import Machine
 from bonsai.network import Architecture
@@ -27,44 +27,53 @@ CURVE_POINTS = 200
 def stage(parameters: Any, folder: Path) -> str:
     p = parameters.train
     machine = Machine.load(folder / "machine.parquet")
-    given = (
-        [Attempt(tuple((int(o), int(s)) for o, s in p.cells), p.stacked, p.hinted)]
-        if p.cells
-        else attempts(machine)[: p.attempts]
-    )
-    found: list[tuple[Attempt, Trained]] = []
+    data, check = (load_dataset(folder / "dataset.parquet", s) for s in ("train", "validation"))
+    content = (folder / "dataset.parquet").read_bytes() + OmegaConf.to_yaml(p).encode()
+    key = hashlib.sha256(content).hexdigest()
+    if p.cells:
+        cells = tuple((int(o), int(s)) for o, s in p.cells)
+        given = [Attempt(cells, p.stacked, p.hinted)]
+    else:
+        given = attempts(machine, p.hinted)[: p.attempts]
+    found: list[tuple[Attempt, Trained, Checkpoint]] = []
     for n, attempt in enumerate(given):
-        found.append((attempt, _attempt(parameters, folder, machine, n, attempt)))
-        if found[-1][1].exact.sum() >= p.enough:
+        checkpoint = Checkpoint(CHECKPOINTS / folder.name / f"train{n}.npz", key)
+        trained = _attempt(parameters, machine, data, check, n, attempt, checkpoint)
+        found.append((attempt, trained, checkpoint))
+        if trained.exact.sum() >= p.enough:
             break
-    trained = max((t for _, t in found), key=lambda t: int(t.exact.sum()))
+    trained = max((t for _, t, _ in found), key=lambda t: int(t.exact.sum()))
     for restart in trained.dropped:
         tqdm.write(f"restart {restart} dropped: its loss was not finite")
     trained.network.save(folder / "runs.npz")
     _save_history(trained, folder)
+    exact = int(trained.exact.sum())
     save_json(
         folder / "train.json",
         {
-            "attempts": [_described(attempt, t) for attempt, t in found],
+            "attempts": [_described(attempt, t) for attempt, t, _ in found],
             "steps": len(trained.history),
             "restarts": p.restarts,
-            "exact_restarts": int(trained.exact.sum()),
+            "exact_restarts": exact,
             "dropped_restarts": len(trained.dropped),
             "loss": float(np.median(trained.history[-1, :, 0])),
         },
     )
-    for n in range(len(found)):
-        _checkpoint(parameters, folder, n).delete()
-    exact = int(trained.exact.sum())
+    for *_, checkpoint in found:
+        checkpoint.delete()
     return f"{exact} of {p.restarts} restarts exact after {len(trained.history)} steps"
 
 
 def _attempt(
-    parameters: Any, folder: Path, machine: Machine, number: int, attempt: Attempt
+    parameters: Any,
+    machine: Machine,
+    data: Sequences,
+    check: Sequences,
+    number: int,
+    attempt: Attempt,
+    checkpoint: Checkpoint,
 ) -> Trained:
     p = parameters.train
-    data = load_dataset(folder / "dataset.parquet", "train")
-    check = load_dataset(folder / "dataset.parquet", "validation")
     rng = np.random.default_rng([p.seed, number] if number else p.seed)
     architecture = Architecture(
         data.inputs.shape[2], attempt.cells, data.targets.shape[2], attempt.stacked
@@ -114,16 +123,9 @@ def _attempt(
             check_every=p.check_every,
             patience=p.patience,
             live=p.live,
-            checkpoint=_checkpoint(parameters, folder, number),
+            checkpoint=checkpoint,
             report=report,
         )
-
-
-def _checkpoint(parameters: Any, folder: Path, number: int) -> Checkpoint:
-    content = (folder / "dataset.parquet").read_bytes()
-    content += OmegaConf.to_yaml(parameters.train).encode()
-    key = hashlib.sha256(content).hexdigest()
-    return Checkpoint(CHECKPOINTS / folder.name / f"train{number}.npz", key)
 
 
 def _described(attempt: Attempt, trained: Trained) -> dict[str, Any]:

@@ -274,7 +274,9 @@ def test_show_takes_no_path(here: Path, what: str) -> None:
 
 
 def test_show_lists_what_there_is(here: Path) -> None:
-    with pytest.raises(VersionError, match="no such plant, of those grown here: delay1, delay2"):
+    with pytest.raises(
+        ArtifactError, match="no plant gates is grown here, there are delay1, delay2;"
+    ):
         show("gates")
 
 

@@ -21,8 +21,9 @@ from bonsai.artifact import ArtifactError, save_json
 from bonsai.certificate import Certificate, Counterexample
 from bonsai.explorer import as_json, page
 from bonsai.graph import Graph
+from bonsai.kiss2 import parse_kiss2
 from bonsai.listing import load_logic
-from bonsai.machine import Machine, parse_kiss2
+from bonsai.machine import Machine
 from bonsai.network import Architecture, Network
 from bonsai.prove import prove
 from bonsai.result import Result

@@ -37,8 +37,9 @@ from bonsai.certificate import Certificate
 from bonsai.check import CheckError, check
 from bonsai.dataset import draw, load_dataset, save_dataset
 from bonsai.graph import Graph
+from bonsai.kiss2 import parse_kiss2
 from bonsai.listing import load_logic
-from bonsai.machine import Machine, MachineError, parse_kiss2
+from bonsai.machine import Machine, MachineError
 from bonsai.network import Architecture, Network
 from bonsai.prove import prove
 from bonsai.result import Result

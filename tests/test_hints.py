@@ -2,15 +2,21 @@
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+import stages.dataset
+import stages.machine
+import stages.train
+from bonsai.artifact import load_json
 from bonsai.dataset import draw
 from bonsai.hints import features, hints
-from bonsai.network import Architecture
+from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer
 from bonsai.sizing import attempts, depth, distinguishing, length
 from bonsai.tasks import TASKS
 from kernels.evaluate import Evaluator
 from kernels.fused import FusedTraining
+from stages.configure import composed
 
 LEAK = 0.0625
 
@@ -79,8 +85,26 @@ def test_sizes_follow_the_machine():
     assert [depth(TASKS[t]()) for t in ("delay2", "parens", "bitwise_or")] == [2, 8, 0]
     assert distinguishing(TASKS["parens"]()) == 4
     assert length(TASKS["delay1"]()) == 16
-    plain, *stacked = attempts(TASKS["dithering"]().minimized())
+    plain, *stacked = attempts(TASKS["dithering"]().minimized(), 0.25)
     assert not plain.stacked
+    assert plain.hinted == 0.25
     assert all(a.stacked and a.hinted == 1 for a in stacked)
     assert [a.cells[0][1] for a in stacked] == [15, 15, 15]
     assert [a.cells[0][0] for a in stacked] == [16, 32, 64]
+
+
+@pytest.mark.parametrize(("enough", "tried"), [(1, 1), (99, 2)])
+@pytest.mark.usefixtures("root")
+def test_larger_sizes_are_tried_until_enough_restarts_are_exact(tmp_path, enough, tried):
+    given = ["dataset.train=1024", "dataset.validation=128", "dataset.test=16", "train.steps=500"]
+    given += ["train.restarts=4", "train.attempts=2", f"train.enough={enough}"]
+    parameters = OmegaConf.create(composed(given)).plants.delay1
+    parameters.name = tmp_path.name  # of its checkpoints
+    for stage in (stages.machine, stages.dataset, stages.train):
+        stage.stage(parameters, tmp_path)
+    found = load_json(tmp_path / "train.json")["attempts"]
+    sizes = [([[6, 4]], False, 0.5), ([[12, 4]], True, 1.0)]
+    assert [(a["cells"], a["stacked"], a["hinted"]) for a in found] == sizes[:tried]
+    best = max(range(tried), key=lambda n: found[n]["exact"])
+    cells = Network.load(tmp_path / "runs.npz").architecture.cells
+    assert [list(cell) for cell in cells] == sizes[best][0]

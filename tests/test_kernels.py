@@ -68,6 +68,12 @@ def problem(
     return recipe, x, y, p.astype(np.float32)
 
 
+def same(found, expected, tolerance):
+    """Gradients that differ by no more than a share of the largest entry."""
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
+
+
 @pytest.mark.parametrize("shape", EVERY, ids=str)
 def test_gradient_is_the_references(shape):
     recipe, x, y, p = problem(*shape)
@@ -76,8 +82,7 @@ def test_gradient_is_the_references(shape):
     for r in range(0, recipe.restarts, 13):
         expected = loss_and_gradient(recipe.architecture, p[r], x[rows], y[rows], FACTOR, LEAK)
         assert loss[r] == pytest.approx(expected[0], rel=1e-5)
-        scale = np.abs(expected[1]).max()
-        np.testing.assert_allclose(gradient[r], expected[1], rtol=0, atol=1e-5 * scale)
+        same(gradient[r], expected[1], 1e-5)
 
 
 @pytest.mark.parametrize("shape", EVERY[4:6] + EVERY[9:], ids=str)
@@ -102,8 +107,7 @@ def test_noise_and_pull_reach_every_state_of_every_cell(shape, noise, binarize):
             strength,
         )
         assert loss[r] == pytest.approx(expected[0], rel=1e-5)
-        scale = np.abs(expected[1]).max()
-        np.testing.assert_allclose(gradient[r], expected[1], rtol=0, atol=1e-4 * scale)
+        same(gradient[r], expected[1], 1e-4)
 
 
 @pytest.mark.parametrize("shape", EVERY[4:6] + EVERY[9:], ids=str)
@@ -128,8 +132,7 @@ def test_hints_take_the_place_of_states_that_a_code_names(shape):
             binarize,
             own,
         )[1]
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(gradient[r], expected, rtol=0, atol=1e-4 * scale)
+        same(gradient[r], expected, 1e-4)
 
 
 def some_hints(recipe, count):

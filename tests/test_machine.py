@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonsai.artifact import ArtifactError
-from bonsai.machine import Machine, MachineError, parse_kiss2
+from bonsai.kiss2 import parse_kiss2
+from bonsai.machine import Machine, MachineError
 from bonsai.tasks import TASKS
 
 MINIMAL = {
@@ -267,3 +268,24 @@ def test_cpu4_stores_moves_inverts_and_combines():
     # op0 op1 a0 a1 b0 b1 i: reg1 = 1; reg2 = not reg1; reg3 = reg1; reg3 ^= reg1; reg1 ^= reg2
     words = "0000101", "0110010", "1010110", "1110110", "1101100"
     assert outputs("cpu4", *words) == "10101"
+
+
+def test_tilted_words_walk_to_transitions_that_random_ones_hardly_meet():
+    machine = TASKS["parens"]()
+    least = []
+    for tilted in (0.0, 1.0):
+        symbols, states = machine.sample(np.random.default_rng(0), 1000, 16, tilted)
+        found = np.zeros(machine.next.shape, int)
+        np.add.at(found, (states[:, :-1], symbols), 1)
+        assert not found[~machine.legal].any()
+        least.append(found[machine.legal].min())
+    assert least[1] > 3 * least[0]
+
+
+def test_a_walk_goes_the_shortest_way():
+    machine = TASKS["parens"]()  # a chain of depths, with "(" down and ")" up
+    towards = machine._towards()
+    depth = np.arange(9)
+    expected = np.where(depth[:, None] < depth, 0, 1)
+    np.fill_diagonal(expected, -1)
+    assert (towards == expected).all()

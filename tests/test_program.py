@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from bonsai.certificate import Certificate
 from bonsai.extract import ExtractError, Extraction, described, example, extract
 from bonsai.graph import Graph
+from bonsai.kiss2 import parse_kiss2
 from bonsai.logic import Expr, negated, signal
-from bonsai.machine import Machine, parse_kiss2
+from bonsai.machine import Machine
 from bonsai.program import Assignment, Program, ProgramError, Variable, identifiers, prove_equal
 from bonsai.prove import prove
 from bonsai.tasks import TASKS

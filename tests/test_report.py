@@ -15,7 +15,7 @@ from bonsai.artifact import ArtifactError, load_table, save_json, save_table, sa
 from bonsai.chart import milestones
 from bonsai.draw import layout, machine_dot
 from bonsai.graph import Edge, Graph, Node
-from bonsai.machine import parse_kiss2
+from bonsai.kiss2 import parse_kiss2
 from bonsai.network import Architecture, Network
 from bonsai.report import PICTURES, STAGES, garden, load_plant, markdown, page, totals
 from bonsai.tasks import delay1
