@@ -74,6 +74,18 @@ def prove(
     )
 
 
+def refute(graph: Graph, machine: Machine) -> Counterexample | None:
+    """A word that the graph gets wrong, if a few pairs or words tell; None proves nothing."""
+    plan = Plan(graph)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = search_points(plan, machine, FEW)[0]
+        if found is None:
+            word = simulate(plan, machine, *SHORT)[0]
+            if word is not None:
+                return Counterexample(_shortened(plan, machine, word), shortest=False)
+    return found if isinstance(found, Counterexample) else None
+
+
 # ---- simulated words
 
 

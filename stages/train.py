@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from bonsai.artifact import save_json, save_table, save_text
 from bonsai.dataset import Sequences, load_dataset
-from bonsai.hints import hints
+from bonsai.hints import Codes, codes
 from bonsai.machine import Machine
 from bonsai.network import Architecture
 from bonsai.recipe import UNIT, Recipe, Regularizer, schedule
@@ -35,23 +35,24 @@ def stage(parameters: Any, folder: Path) -> str:
         given = [Attempt(cells, p.stacked, p.hinted)]
     else:
         given = attempts(machine, p.hinted)[: p.attempts]
-    found: list[tuple[Attempt, Trained, Checkpoint]] = []
+    found: list[tuple[Attempt, Trained, Codes, Checkpoint]] = []
     for n, attempt in enumerate(given):
         checkpoint = Checkpoint(CHECKPOINTS / folder.name / f"train{n}.npz", key)
-        trained = _attempt(parameters, machine, data, check, n, attempt, checkpoint)
-        found.append((attempt, trained, checkpoint))
+        trained, taught = _attempt(parameters, machine, data, check, n, attempt, checkpoint)
+        found.append((attempt, trained, taught, checkpoint))
         if trained.exact.sum() >= p.enough:
             break
-    trained = max((t for _, t, _ in found), key=lambda t: int(t.exact.sum()))
+    _, trained, taught, _ = max(found, key=lambda f: int(f[1].exact.sum()))
     for restart in trained.dropped:
         tqdm.write(f"restart {restart} dropped: its loss was not finite")
     trained.network.save(folder / "runs.npz")
+    taught.rows(trained.network.restart).save(folder / "hints.npz")
     _save_history(trained, folder)
     exact = int(trained.exact.sum())
     save_json(
         folder / "train.json",
         {
-            "attempts": [_described(attempt, t) for attempt, t, _ in found],
+            "attempts": [_described(attempt, t) for attempt, t, *_ in found],
             "steps": len(trained.history),
             "restarts": p.restarts,
             "exact_restarts": exact,
@@ -72,7 +73,7 @@ def _attempt(
     number: int,
     attempt: Attempt,
     checkpoint: Checkpoint,
-) -> Trained:
+) -> tuple[Trained, Codes]:
     p = parameters.train
     rng = np.random.default_rng([p.seed, number] if number else p.seed)
     architecture = Architecture(
@@ -100,10 +101,10 @@ def _attempt(
     )
     start = architecture.initialize(rng, recipe.restarts)
     sizes = [s for _, s in architecture.cells]
-    told = hints(machine, data.states, sizes, recipe.restarts, attempt.hinted, rng)
-    if told is not None:
-        initial = architecture.mask("initial")
-        start[:, initial] = np.where(told.code >= 0, np.float32(-1), start[:, initial])
+    taught = codes(machine, sizes, recipe.restarts, attempt.hinted, rng)
+    initial = architecture.mask("initial")
+    start[:, initial] = np.where(taught.code >= 0, np.float32(-1), start[:, initial])
+    told = taught.hints(data.states)
     training = KERNELS[p.kernel](recipe, data.inputs, data.targets, start, told)
     evaluator = Evaluator(architecture, p.leak, check.inputs, check.targets, early=False)
     with tqdm(total=p.steps, desc=f"train {parameters.name}", unit="step", disable=None) as bar:
@@ -116,7 +117,7 @@ def _attempt(
                 live=progress.live,
             )
 
-        return train(
+        trained = train(
             recipe,
             training,
             evaluator,
@@ -126,6 +127,7 @@ def _attempt(
             checkpoint=checkpoint,
             report=report,
         )
+    return trained, taught
 
 
 def _described(attempt: Attempt, trained: Trained) -> dict[str, Any]:

@@ -140,3 +140,14 @@ def test_labels_follow_the_rows():
     network = Network(a, 0.5, 0.0, np.zeros((3, a.size), np.float32), labels, labels + 10)
     some = network.rows(np.array([2, 0]))
     assert (some.restart.tolist(), some.candidate.tolist()) == ([6, 4], [16, 14])
+
+
+def test_hinted_slots_are_taught_the_states_that_they_keep():
+    a = Architecture(1, ((2, 3),), 1)
+    wiring = Wiring(a)
+    mask = np.ones((2, a.size), bool)
+    weight = a.block("weight", 0)
+    rows = np.arange(a.size)[weight.slice].reshape(weight.shape)  # [x, s] x [o, s']
+    mask[1, rows[:, 3]] = False  # of the second state
+    code = np.array([[0, 1, -1], [0, 1, -1]], np.int32)
+    assert wiring.taught(code, mask).tolist() == [[0, 1, -1], [0, -1, -1]]
