@@ -311,8 +311,8 @@ def _tried(slots: Slots, wiring: "Wiring", pace: Pace, rng: np.random.Generator)
     for mask, parameters, share in zip(tried, slots.parameters, slots.share, strict=True):
         sizes = np.abs(parameters)
         left = np.flatnonzero(mask & wiring.counted)
-        if rng.random() < pace.neurons:
-            there = [g for g in wiring.neurons if mask[g].any()]
+        there = [g for g in wiring.neurons if mask[g].any()]
+        if rng.random() < pace.neurons and there:
             weight = np.array([sizes[g][mask[g]].sum() for g in there])
             mask[there[int(np.argmin(weight * _jitter(rng, len(there))))]] = False
             continue

@@ -44,9 +44,11 @@ class FusedTraining:
         self.recipe = recipe
         self._lanes, self._told = device.lanes, hints is not None
         groups = recipe.batch // device.lanes
-        # By shape alone, not by the number of cores, so that every CPU sums in the same order.
-        chunks = min(max(1, 8 // r), groups) if device.is_cpu else groups
         pair = 2 if groups % 2 == 0 and device.is_cpu else 1
+        # By shape alone, not by the number of cores, so that every CPU sums in the same order. A
+        # chunk costs as much as a few sequences to clear its gradient and to sum it up.
+        few = min(8 // r, max(2, groups // pair // 8), groups // pair)
+        chunks = max(1, few) if device.is_cpu else groups
         told = np.zeros((0, recipe.length, 0)) if hints is None else hints.features
         code = np.full((r, 1), -1) if hints is None else hints.code
         constants = cell_constants(a) | {

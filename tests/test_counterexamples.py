@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bonsai.counterexamples import Practice, near
-from bonsai.dataset import draw
+from bonsai.dataset import Sequences, draw
 from bonsai.hints import Codes
 from bonsai.machine import Machine
 from bonsai.network import Architecture, Network
@@ -16,17 +16,17 @@ from kernels.evaluate import Evaluator
 from kernels.fused import FusedTraining
 from tests.test_sparsify import LEAK, recipe
 
-RUN = 9
+RUN = 2
 
 
-def rare() -> Machine:
-    """Whether the last nine inputs were all 1, which random words of ten hardly hold."""
+def pair() -> Machine:
+    """Whether the last two inputs were both 1."""
 
     def step(ones, x):
         ones = min(ones + 1, RUN) if x[0] else 0
         return ones, (ones == RUN,)
 
-    return Machine.from_step(0, step, ["x"], name="rare")
+    return Machine.from_step(0, step, ["x"], name="pair")
 
 
 @pytest.mark.parametrize("length", [4, 12, 30])
@@ -52,7 +52,7 @@ def test_neighbours_are_legal_and_reach_what_the_word_reaches(length):
             ends = own[:length].tolist(), machine.symbols[word].tolist()
             shared = next(k for k in range(length, 0, -1) if ends[0][-k:] == ends[1][-k:])
             assert shared >= length - len(machine.states)
-    assert len(np.unique(found.inputs.reshape(48, -1), axis=0)) > 12
+    assert len(np.unique(found.inputs.reshape(48, -1), axis=0)) > (3, 12)[length > 4]
 
 
 def test_neighbours_are_the_same_for_the_same_words():
@@ -64,9 +64,10 @@ def test_neighbours_are_the_same_for_the_same_words():
 
 @pytest.fixture(scope="module")
 def grown():
-    """What sparsify makes of networks right on random words, without and with practice."""
-    machine, rng = rare().minimized(), np.random.default_rng(3)
-    data, check = draw(machine, rng, 2048, 10), draw(machine, rng, 512, 10)
+    """What sparsify makes of right networks with words that never ask for a 1 at the end, without
+    and with practice."""
+    machine, rng = pair().minimized(), np.random.default_rng(3)
+    data, check = draw(machine, rng, 32768, 10), draw(machine, rng, 8192, 10)
     a = Architecture(1, ((4, 3),), 1)
     start = a.initialize(rng, 16)
     training = FusedTraining(recipe(a, 16, 800), data.inputs, data.targets, start)
@@ -74,6 +75,7 @@ def grown():
     result = train(training.recipe, training, evaluator, 100, 1000, 0.1)
     network = result.network.rows(result.accuracy[-1] == 1)
     assert len(network) >= 4
+    data, check = (kept(s, n) for s, n in ((data, 1024), (check, 256)))
     pace = Pace(np.zeros(20), 40, 0.15, 0.3, 0.5, 4, 20)
     found = []
     for practised in (False, True):
@@ -81,10 +83,16 @@ def grown():
         own = recipe(a, len(network), pace.rounds * pace.steps)
         training = FusedTraining(own, data.inputs, data.targets, network.parameters)
         codes = Codes(np.zeros((RUN + 1, 0), np.int8), np.full((len(network), 3), -1, np.int32))
-        practice = Practice(machine, training, data, codes, evaluator, check, 512, 8 * UNIT, 0)
+        practice = Practice(machine, training, data, codes, evaluator, check, 256, 4 * UNIT, 0)
         given = practice if practised else None
         found.append(sparsify(network, training, evaluator, pace, 0, 20, practice=given))
     return machine, found
+
+
+def kept(data: Sequences, count: int) -> Sequences:
+    rows = np.flatnonzero((data.targets < 0).all(axis=(1, 2)))[:count]
+    assert len(rows) == count
+    return Sequences(data.inputs[rows], data.targets[rows], data.states[rows])
 
 
 def test_counterexamples_are_found_and_learned_from(grown):
@@ -99,7 +107,7 @@ def test_counterexamples_are_found_and_learned_from(grown):
 
 
 def test_words_that_are_got_wrong_are_told_once():
-    machine = rare().minimized()
+    machine = pair().minimized()
     a = Architecture(1, ((2, 2),), 1)
     parameters = np.zeros((2, a.size), np.float32)
     parameters[:, a.mask("bias")] = 1.0  # always 1
