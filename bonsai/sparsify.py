@@ -25,7 +25,7 @@ from bonsai.train import Checkpoint, Training
 from kernels.evaluate import Evaluator
 
 JITTER = 0.5  # standard deviation of the logarithm of the factors that sizes are drawn with
-SLOWER = 0.6  # by which the share taken away is multiplied after a failure
+SLOWER, FASTER = 0.6, 1.5  # by which the share taken away is multiplied after failure and success
 MOMENTS = ("parameters", "mean", "square")
 EXAMINED = 16  # networks that are searched for counterexamples at a time, the smallest
 MENDING = 5  # rounds in which a slot that fails at counterexamples has to learn them
@@ -227,6 +227,7 @@ class _Run:
             getattr(slots, name)[kept] = state[name][kept]
         slots.mask[kept], slots.code[kept] = tried[kept], code[kept]
         slots.share[~kept & (slots.mending == 0)] *= SLOWER
+        slots.share[kept] = np.minimum(slots.share[kept] * FASTER, pace.share)
         slots.kept = np.concatenate([slots.kept, state["parameters"][kept]])
         slots.lineage = np.concatenate([slots.lineage, slots.restart[kept]])
         slots.taught = np.concatenate([slots.taught, slots.code[kept]])

@@ -58,7 +58,9 @@ def shrunk(trained, checkpoint=None, report=lambda row: None):
         network.parameters,
     )
     evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
-    return sparsify(network, training, evaluator, PACE, 0, 20, checkpoint=checkpoint, report=report)
+    return sparsify(
+        network, training, evaluator, PACE, 0, 20, checkpoint=checkpoint, report=report
+    )
 
 
 def test_candidates_are_smaller_and_still_right(trained):
