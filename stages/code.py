@@ -1,8 +1,8 @@
 """The code of each stage: python -m stages.code
 
 For every stage of the pipeline a file in `data/code/` names the modules, kernels and templates
-that running it reads, with their hashes. Stages depend on their file in place of all of these: what
-a stage does not import does not make it run again, and DVC, which writes all of `dvc.lock` after
+that running it reads, with their hashes. Stages depend on their file in place of these: what a
+stage does not import does not make it run again, and DVC, which writes all of `dvc.lock` after
 every stage, has much less to write.
 """
 
