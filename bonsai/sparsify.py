@@ -16,6 +16,7 @@ smallest candidate that does not.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 
 import numpy as np
 
@@ -30,6 +31,7 @@ MOMENTS = ("parameters", "mean", "square")
 EXAMINED = 16  # networks that are searched for counterexamples at a time, the smallest
 MENDING = 5  # rounds in which a slot that fails at counterexamples has to learn them
 LONGEST = 512  # symbols of a counterexample
+LARGER = 1.1  # than the one before, a candidate of the same restart that goes on
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,8 @@ def sparsify(
     checkpoint: Checkpoint | None = None,
     report: Callable[[np.ndarray], None] = lambda row: None,
 ) -> Sparsified:
-    """Shrink networks (R rows, all exact) and return the smallest `most` that are different.
+    """Shrink networks (R rows, all exact) and return `most` that are different, half of them the
+    smallest, and half the smallest of every restart.
 
     training: of R restarts, for `pace.rounds * pace.steps` steps; its parameters are overwritten
     evaluator: of the validation sequences, stopping early
@@ -180,7 +183,7 @@ class _Run:
             if checkpoint is not None:
                 checkpoint.save(self._state)
         slots = self.slots
-        rows = self._smallest(slots.kept)[:most]
+        rows = self._chosen(most)
         return Sparsified(
             Network(
                 self.network.architecture,
@@ -196,6 +199,22 @@ class _Run:
 
     def _state(self) -> dict[str, np.ndarray]:
         return {f.name: getattr(self.slots, f.name) for f in fields(Slots)}
+
+    def _chosen(self, most: int) -> np.ndarray:
+        """Positions of the candidates that go on, the smallest first.
+
+        Half of them are the smallest of all, often of one restart, and alike. The others are of
+        every restart in turn the smallest, and then each time one that is larger by a tenth: what
+        is a little larger is often easier to prove.
+        """
+        order = self._smallest(self.slots.kept)
+        size = self.wiring.size(self.slots.kept[order] != 0)
+        lineage = self.slots.lineage[order]
+        chosen = set(range(min(len(order), most - most // 2)))
+        ladders = [_ladder(np.flatnonzero(lineage == r), size) for r in np.unique(lineage)]
+        for step in zip_longest(*ladders):
+            chosen |= {*[n for n in step if n is not None][: most - len(chosen)]}
+        return order[sorted(chosen)]
 
     def _ended(self) -> bool:
         """Whether all rounds are done, or no slot shrinks and the smallest bear examination."""
@@ -336,6 +355,15 @@ def _jitter(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.exp(JITTER * rng.standard_normal(count))
 
 
+def _ladder(rows: np.ndarray, size: np.ndarray) -> list[int]:
+    """Of these rows, by size, the first, and each time the next that is larger by a tenth."""
+    ladder: list[int] = []
+    for n in rows.tolist():
+        if not ladder or size[n] >= LARGER * size[ladder[-1]]:
+            ladder.append(n)
+    return ladder
+
+
 class Wiring:
     """Which neurons every parameter of an architecture joins.
 
@@ -360,9 +388,9 @@ class Wiring:
         count = int(first[-1])
         self._target = np.where(target < 0, count, target)  # the heads are one more, always used
         self._reads = (source[:, None] == np.arange(count)).astype(np.float32)  # (P, neurons)
-        own = [np.flatnonzero(a.mask("weight") & (target == i)) for i in range(count)]
+        weights = [np.flatnonzero(a.mask("weight") & (target == i)) for i in range(count)]
         self._sums = [  # the weights that each state is the sum of
-            own[first[k] + o + i] for k, (o, s) in enumerate(a.cells) for i in range(s)
+            weights[first[k] + o + i] for k, (o, s) in enumerate(a.cells) for i in range(s)
         ]
         self.neurons = [
             np.flatnonzero(self.counted & ((source == i) | (target == i))) for i in range(count)
