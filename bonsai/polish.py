@@ -108,7 +108,7 @@ def polish(
 
     inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
     rounds: of the search, at most; variants: made in each
-    patience: rounds without a better graph, after which it ends; fewer for a graph of more than
+    patience: rounds without a smaller graph, after which it ends; fewer for a graph of more than
     twelve weights and biases, the variants of which take longer to prove
     """
     patience = max(PATIENT, min(patience, patience * QUICK // max(1, graph.size)))
@@ -138,8 +138,9 @@ def polish(
                 continue
             verdict = prove(candidate, machine)
             if isinstance(verdict, Certificate):
-                if rank(candidate, verdict) < rank(*best):
-                    best, since = (candidate, verdict), 0
+                ours, theirs = rank(candidate, verdict), rank(*best)
+                if ours < theirs:
+                    best, since = (candidate, verdict), since if ours[:2] == theirs[:2] else 0
                 numbers = Numbers(connected(candidate))
                 if not evaluator.fits(numbers.graph):
                     evaluator = VariantEvaluator(numbers.graph, variants, nodes, inputs, targets)
