@@ -15,7 +15,9 @@ grown again.
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -211,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machines = Results(given.results / "machines.json")
     gardens = Results(given.results / "gardens.json")
     if not given.markdown:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the stage that runs as well
         if given.keep is not None:
             given.keep.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
