@@ -15,6 +15,7 @@ grown again.
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,7 +114,8 @@ def measure(
     """
     with contextlib.ExitStack() as stack:
         if keep is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(scratch))
         else:
             folder = Path(tempfile.mkdtemp(prefix=f"{task.name}-", dir=keep))
         row: Row = {"name": task.name, "kind": task.kind, "load": round(os.getloadavg()[0], 2)}
@@ -126,6 +128,7 @@ def measure(
             row |= {"seconds": {}, "total": 0.0}
         else:
             if not again and results.done(task, plant.key, limit):
+                shutil.rmtree(folder)  # of `keep`, nothing was grown in it
                 return None
             own = plant.machine
             row |= {"key": plant.key, "states": len(own.states)}
