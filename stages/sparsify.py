@@ -60,7 +60,7 @@ def stage(parameters: Any, folder: Path) -> str:
             rate=schedule(p.rate, every),
             strength=np.full(every, p.strength),
             factor=np.full(every, trained.factor),
-            noise=schedule(p.noise, every),
+            noise=schedule(p.noise, every) * _borne(start, evaluator, schedule(p.noise, every)[0]),
             hinted_noise=schedule(p.hinted_noise, every),
             binarize=np.full(every, p.binarize),
             leak=trained.leak,
@@ -114,6 +114,15 @@ def _start(trained: Network, evaluator: Evaluator, noise: float, slots: int) -> 
         return rows
     bears = evaluator.right(trained.parameters[rows], trained.factor, noise=noise)
     return np.resize(rows[np.argsort(-bears, kind="stable")], slots)
+
+
+def _borne(start: Network, evaluator: Evaluator, noise: float) -> float:
+    """What noise is multiplied with so that half of the networks stay right under it."""
+    for scale in (1.0, 0.5, 0.25):
+        right = evaluator.right(start.parameters, start.factor, noise=scale * noise)
+        if (right == evaluator.sequences).mean() >= 0.5:
+            return scale
+    return 0.0
 
 
 def _hinted(rows: np.ndarray, share: float) -> np.ndarray:
