@@ -48,8 +48,12 @@ class Checkpoint:
     def save(self, state: Callable[[], dict[str, np.ndarray]]) -> None:
         """Write what `state` returns, at most every ten seconds."""
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
-            save_arrays(self.path, "checkpoint", state() | {"key": np.array(self.key)})
+            self.keep(state())
             self._saved = time.monotonic()
+
+    def keep(self, arrays: dict[str, np.ndarray]) -> None:
+        """Write the arrays now."""
+        save_arrays(self.path, "checkpoint", arrays | {"key": np.array(self.key)})
 
     def load(self, names: list[str]) -> dict[str, np.ndarray] | None:
         """What was saved last, or None."""
