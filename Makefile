@@ -40,7 +40,7 @@ lint: $(INSTALLED) ## ruff and mypy
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: no uv on the PATH; pip install uv" >&2; exit 1; }
-	uv pip compile pyproject.toml --extra s3 --group test --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra s3 --extra dask --group test --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements.lock
 
 experiments: $(INSTALLED) ## what was tried with dvc exp run: the totals, and what was overridden
@@ -67,7 +67,7 @@ bench: benchmarks/.venv/requirements.lock ## training and evaluation beside the 
 
 bench-lock: ## write benchmarks/requirements.lock anew (needs uv)
 	@command -v uv >/dev/null || { echo "make bench-lock: no uv on the PATH; pip install uv" >&2; exit 1; }
-	uv pip compile pyproject.toml benchmarks/requirements.in -c requirements.lock --universal \
+	uv pip compile pyproject.toml benchmarks/requirements.in --extra dask -c requirements.lock --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o benchmarks/requirements.lock
 
 benchmarks/.venv/requirements.lock: benchmarks/requirements.lock benchmarks/torch.txt

@@ -13,6 +13,7 @@ have none and find their own. After training nothing is left of the hints but th
 Source: Abu-Mostafa, "Learning from hints in neural networks", 1990.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from bonsai.artifact import ArtifactError, load_arrays, save_arrays
 from bonsai.machine import Machine
+from bonsai.network import Architecture
 
 MOST = 48  # features of a machine
 TOLD = 24  # of these that outputs tell, at most
@@ -62,8 +64,22 @@ class Codes:
         return Hints(self.table[states], self.code) if self.hinted.any() else None
 
     def rows(self, index: np.ndarray) -> "Codes":
-        """Of the restarts at these positions."""
+        """Of the restarts at these positions, or under this mask."""
         return Codes(self.table, self.code[index])
+
+    @classmethod
+    def none(cls, architecture: Architecture, restarts: int) -> "Codes":
+        """All restarts are free."""
+        states = sum(s for _, s in architecture.cells)
+        return cls(np.zeros((1, 0), np.int8), np.full((restarts, states), -1, np.int32))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Codes"]) -> "Codes":
+        """The restarts of all of them, in order, of one machine."""
+        first = np.cumsum([0, *(part.table.shape[1] for part in parts)])
+        codes = [np.where(p.code >= 0, p.code + n, -1) for p, n in zip(parts, first, strict=False)]
+        tables = [part.table for part in parts]
+        return cls(np.concatenate(tables, axis=1), np.concatenate(codes).astype(np.int32))
 
     def save(self, path: str | Path) -> None:
         save_arrays(path, "hints", {"table": self.table, "code": self.code})

@@ -102,6 +102,14 @@ def plant_parameters(plant: str) -> Any:
     return plants[plant]
 
 
+def compute() -> Any:
+    """The section `compute` of `params.yaml`: where to compute, which changes no result.
+
+    It is no part of a plant, so that DVC runs nothing again because of it.
+    """
+    return parameters().compute
+
+
 class BusyError(RuntimeError):
     """Another process is at work on the plant."""
 

@@ -1,6 +1,8 @@
-"""Train all restarts of a plant at once: python -m stages.train PLANT"""
+"""Train all restarts of a plant, in batches, here or on a cluster: python -m stages.train PLANT"""
 
-import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,49 +12,42 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from bonsai.artifact import save_json, save_table, save_text
-from bonsai.dataset import Sequences, load_dataset
-from bonsai.hints import Codes, codes
-from bonsai.machine import Machine
-from bonsai.network import Architecture
-from bonsai.recipe import UNIT, Recipe, Regularizer, schedule
+from bonsai.batches import Batch, Finished, Problem, computed_by, merged, split, train_here
+from bonsai.cluster import Standing, cluster
 from bonsai.sizing import Attempt, attempts
-from bonsai.train import Checkpoint, Progress, Trained, train
-from kernels.evaluate import Evaluator
-from kernels.training import KERNELS
-from stages import CHECKPOINTS, run_stage
+from bonsai.train import Progress, Trained
+from stages import CHECKPOINTS, compute, run_stage
 
 CURVE_POINTS = 200
 
 
 def stage(parameters: Any, folder: Path) -> str:
     p = parameters.train
-    machine = Machine.load(folder / "machine.parquet")
-    data, check = (load_dataset(folder / "dataset.parquet", s) for s in ("train", "validation"))
-    content = (folder / "dataset.parquet").read_bytes() + OmegaConf.to_yaml(p).encode()
-    key = hashlib.sha256(content).hexdigest()
+    settings: Any = OmegaConf.to_container(p)
+    problem = Problem.load(folder)
     if p.cells:
         cells = tuple((int(o), int(s)) for o, s in p.cells)
         given = [Attempt(cells, p.stacked, p.hinted)]
     else:
-        given = attempts(machine, p.hinted)[: p.attempts]
-    found: list[tuple[Attempt, Trained, Codes, Checkpoint]] = []
-    for n, attempt in enumerate(given):
-        checkpoint = Checkpoint(CHECKPOINTS / folder.name / f"train{n}.npz", key)
-        trained, taught = _attempt(parameters, machine, data, check, n, attempt, checkpoint)
-        found.append((attempt, trained, taught, checkpoint))
-        if trained.exact.sum() >= p.enough:
-            break
-    _, trained, taught, _ = max(found, key=lambda f: int(f[1].exact.sum()))
+        given = attempts(problem.machine, p.hinted)[: p.attempts]
+    found: list[tuple[Attempt, Trained]] = []
+    with _trainer(parameters.name, folder, problem) as (finished, train):
+        for n, attempt in enumerate(given):
+            trained = merged(train(split(settings, attempt, n)))
+            found.append((attempt, trained))
+            if trained.exact.sum() >= p.enough:
+                break
+    trained = max((t for _, t in found), key=lambda t: int(t.exact.sum()))
     for restart in trained.dropped:
         tqdm.write(f"restart {restart} dropped: its loss was not finite")
     trained.network.save(folder / "runs.npz")
-    taught.rows(trained.network.restart).save(folder / "hints.npz")
+    trained.codes.save(folder / "hints.npz")
     _save_history(trained, folder)
     exact = int(trained.exact.sum())
     save_json(
         folder / "train.json",
         {
-            "attempts": [_described(attempt, t) for attempt, t, *_ in found],
+            "attempts": [_described(attempt, t) for attempt, t in found],
             "steps": len(trained.history),
             "restarts": p.restarts,
             "exact_restarts": exact,
@@ -60,74 +55,61 @@ def stage(parameters: Any, folder: Path) -> str:
             "loss": float(np.median(trained.history[-1, :, 0])),
         },
     )
-    for *_, checkpoint in found:
-        checkpoint.delete()
+    finished.delete()
     return f"{exact} of {p.restarts} restarts exact after {len(trained.history)} steps"
 
 
-def _attempt(
-    parameters: Any,
-    machine: Machine,
-    data: Sequences,
-    check: Sequences,
-    number: int,
-    attempt: Attempt,
-    checkpoint: Checkpoint,
-) -> tuple[Trained, Codes]:
-    p = parameters.train
-    rng = np.random.default_rng([p.seed, number] if number else p.seed)
-    architecture = Architecture(
-        data.inputs.shape[2], attempt.cells, data.targets.shape[2], attempt.stacked
-    )
-    recipe = Recipe(
-        architecture=architecture,
-        restarts=p.restarts,
-        batch=max(UNIT, int(attempt.batch * p.batch) // UNIT * UNIT),
-        length=data.inputs.shape[1],
-        seed=int(rng.integers(1 << 32)),
-        rate=schedule(p.rate, p.steps),
-        strength=attempt.strength * schedule(p.regularizer.strength, p.steps),
-        factor=schedule(p.factor, p.steps),
-        noise=schedule(p.noise, p.steps),
-        hinted_noise=schedule(p.hinted_noise, p.steps),
-        binarize=schedule(p.binarize, p.steps),
-        leak=p.leak,
-        regularizer=Regularizer(
-            p.regularizer.threshold,
-            p.regularizer.steepness,
-            p.regularizer.l1,
-            p.regularizer.biases,
-        ),
-    )
-    start = architecture.initialize(rng, recipe.restarts)
-    sizes = [s for _, s in architecture.cells]
-    taught = codes(machine, sizes, recipe.restarts, attempt.hinted, rng)
-    initial = architecture.mask("initial")
-    start[:, initial] = np.where(taught.code >= 0, np.float32(-1), start[:, initial])
-    told = taught.hints(data.states)
-    training = KERNELS[p.kernel](recipe, data.inputs, data.targets, start, told)
-    evaluator = Evaluator(architecture, p.leak, check.inputs, check.targets, early=False)
-    with tqdm(total=p.steps, desc=f"train {parameters.name}", unit="step", disable=None) as bar:
+@contextmanager
+def _trainer(
+    name: str, folder: Path, problem: Problem
+) -> Iterator[tuple[Finished, Callable[[list[Batch]], list[Trained]]]]:
+    """What trains batches where the section `compute` says, and where it keeps the finished."""
+    place, kept = compute(), CHECKPOINTS / folder.name
+    if place.kind == "local":
+        here = Finished(kept, folder, computed_by())
+        yield here, lambda batches: _train_here(name, batches, problem, here)
+        return
 
-        def report(progress: Progress) -> None:
-            bar.update(progress.step - bar.n)
+    def say(line: str) -> None:
+        tqdm.write(f"train {name}: {line}", file=sys.stderr)
+
+    with cluster(place.address, place.workers, say) as workers:
+        there = Finished(kept, folder, workers.by)
+
+        def train(batches: list[Batch]) -> list[Trained]:
+            if len(batches) == 1:
+                say(
+                    "all restarts are one batch, for one worker; train.together makes more of them"
+                )
+            with tqdm(total=len(batches), desc=f"train {name}", unit="batch", disable=None) as bar:
+
+                def report(standing: Standing) -> None:
+                    bar.update(standing.done - bar.n)
+                    exact = f"{standing.exact}/{standing.restarts}"
+                    bar.set_postfix(exact=exact, workers=standing.workers)
+
+                return workers.train(batches, folder, problem, there, report)
+
+        yield there, train
+
+
+def _train_here(
+    name: str, batches: list[Batch], problem: Problem, finished: Finished
+) -> list[Trained]:
+    steps = batches[0].settings["steps"]
+    with tqdm(total=steps * len(batches), desc=f"train {name}", unit="step", disable=None) as bar:
+
+        def report(batch: Batch, progress: Progress) -> None:
+            bar.update(steps * batch.number + progress.step - bar.n)
+            number = {"batch": f"{batch.number + 1}/{len(batches)}"} if len(batches) > 1 else {}
             bar.set_postfix(
+                number,
                 loss=f"{progress.loss:.2g}",
-                exact=f"{progress.exact}/{recipe.restarts}",
+                exact=f"{progress.exact}/{batch.restarts}",
                 live=progress.live,
             )
 
-        trained = train(
-            recipe,
-            training,
-            evaluator,
-            check_every=p.check_every,
-            patience=p.patience,
-            live=p.live,
-            checkpoint=checkpoint,
-            report=report,
-        )
-    return trained, taught
+        return train_here(batches, problem, finished, report)
 
 
 def _described(attempt: Attempt, trained: Trained) -> dict[str, Any]:

@@ -143,6 +143,15 @@ def test_an_override_reruns_one_plant_from_its_stage_on(unchanged: Copy) -> None
     assert unchanged.artifacts() == grown
 
 
+def test_where_to_compute_reruns_nothing(unchanged: Copy) -> None:
+    unchanged.configure(TINY, "compute=dask", "compute.workers=3")
+    assert unchanged.repro() == (set(), set())
+    unchanged.configure(TINY, "plants.delay2.train.together=3", "compute=dask")
+    status = json.loads(unchanged.run("dvc", "status", "--json"))
+    assert "train@delay2" in status
+    assert "train@delay1" not in status
+
+
 def test_files_that_were_damaged_come_back_from_the_cache(copy: Copy) -> None:
     grown, plants = copy.artifacts(), copy.folder / "data/plants"
     for path, data in (

@@ -26,6 +26,11 @@ class Kernel(Enum):
     reference = "reference"
 
 
+class Place(Enum):
+    local = "local"
+    dask = "dask"
+
+
 class Direction(Enum):
     LR = "LR"
     TB = "TB"
@@ -34,6 +39,13 @@ class Direction(Enum):
 @dataclass
 class Device:
     kernel: Kernel = MISSING
+
+
+@dataclass
+class Compute:
+    kind: Place = MISSING
+    address: str | None = MISSING
+    workers: int = MISSING
 
 
 @dataclass
@@ -69,6 +81,7 @@ class Train:
     enough: int = MISSING
     stacked: bool = MISSING
     restarts: int = MISSING
+    together: int | None = MISSING
     batch: int = MISSING
     steps: int = MISSING
     rate: list[list[float]] = MISSING
@@ -192,6 +205,7 @@ class Config:
     seed: int = MISSING
     garden: list[str] = MISSING
     device: Device = field(default_factory=Device)
+    compute: Compute = field(default_factory=Compute)
     dataset: Dataset = field(default_factory=Dataset)
     train: Train = field(default_factory=Train)
     sparsify: Sparsify = field(default_factory=Sparsify)
@@ -217,7 +231,7 @@ def check(config: Any) -> None:
     for plant in garden:
         if plant not in plants:
             raise ValueError(f"garden lists '{plant}', but plants has {', '.join(plants)} only")
-    for problem in _problems("", config):
+    for problem in (*_misplaced(config.compute), *_problems("", config)):
         raise ValueError(problem)
     for plant, own in plants.items():
         if not re.fullmatch("[a-z0-9_]+", plant):
@@ -232,6 +246,25 @@ def check(config: Any) -> None:
             )
         for problem in _problems(f"plants.{plant}.", own):
             raise ValueError(problem)
+
+
+def _misplaced(compute: Any) -> Iterator[str]:
+    """What is wrong with the section `compute`."""
+    kind = Place(compute.kind) if isinstance(compute.kind, str) else compute.kind
+    if compute.workers < 1:
+        yield f"compute.workers={compute.workers} must be 1 or more"
+    if compute.address is None:
+        return
+    if kind is Place.local:
+        yield (
+            f"compute.address={compute.address} must be null where compute.kind is local; "
+            "compute=dask trains on a cluster"
+        )
+    if not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", compute.address):
+        yield (
+            f"compute.address={compute.address} must be null, or that of a Dask scheduler, "
+            "tcp://HOST:PORT or tls://HOST:PORT"
+        )
 
 
 def _problems(prefix: str, own: Any) -> Iterator[str]:
@@ -288,6 +321,7 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         attempts=positive,
         enough=positive,
         restarts=positive,
+        together=("null, or 1 or more", lambda v: v is None or v >= 1),
         batch=batch,
         steps=positive,
         rate=knots,
