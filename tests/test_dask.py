@@ -29,6 +29,7 @@ from bonsai import batches
 from bonsai.batches import Batch, Finished, Problem, merged, split, train_here
 from bonsai.cluster import ClusterError, cluster
 from bonsai.dataset import draw, save_dataset
+from bonsai.hints import Codes
 from bonsai.network import Architecture, Network
 from bonsai.sizing import Attempt
 from bonsai.tasks import TASKS
@@ -446,17 +447,27 @@ def test_every_other_restart_has_hints(
 ) -> None:
     problem, shares = Problem.load(plant), []
 
-    def hints(
-        machine: Any, states: Any, sizes: Any, restarts: int, share: float, rng: Any
-    ) -> None:
+    def codes(machine: Any, sizes: Any, restarts: int, share: float, rng: Any) -> Codes:
         shares.append(restarts * share)
+        return original(machine, sizes, restarts, share, rng)
 
-    monkeypatch.setattr(batches, "hints", hints)
+    original = batches.codes
+    monkeypatch.setattr(batches, "codes", codes)
     monkeypatch.setattr(batches, "train", lambda *_, **__: parted(10, 1))
     for batch in split(SETTINGS | {"together": together}, ATTEMPT, 0):
         batches.train_batch(batch, problem)
     assert sum(shares) == 4
     assert max(shares) <= (together + 1) // 2
+
+
+def test_codes_of_batches_mean_the_same_when_they_are_joined() -> None:
+    machine = TASKS["gates"]()
+    rng = np.random.default_rng(0)
+    parts = [batches.codes(machine, [4], 3, 1.0, rng) for _ in range(2)]
+    whole = Codes.joined(parts)
+    states = rng.integers(0, len(machine.states), (4, 6))
+    apart = [part.hints(states).told(np.arange(4)) for part in parts]
+    np.testing.assert_array_equal(whole.hints(states).told(np.arange(4)), np.concatenate(apart))
 
 
 def test_what_is_finished_is_not_trained_again(
@@ -493,6 +504,7 @@ def parted(steps: int, restarts: int, dropped: tuple[int, ...] = (), first: int 
         accuracy=np.broadcast_to(np.float32(checks[:, None] / 100), (len(checks), size)),
         live=np.broadcast_to(checks[:, None] + number, (len(checks), size)),
         dropped=dropped,
+        codes=Codes.none(a, size),
     )
 
 
