@@ -44,7 +44,7 @@ lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	  --generate-hashes --no-emit-index-url --no-header -o requirements.lock
 
 experiments: $(INSTALLED) ## what was tried with dvc exp run: the totals, and what was overridden
-	@$(BIN)/dvc exp show --only-changed --drop '.*/|.*[.](py|cl|yaml)$$|(conf|tasks)$$' --keep '^(proven|weights|biases|margin|seconds)$$'
+	@$(BIN)/dvc exp show --only-changed --drop '.*/|.*[.](py|cl|yaml)$$|(conf|tasks|bonsai|kernels|stages)$$' --keep '^(proven|weights|biases|margin|seconds)$$'
 
 # DVC's workers look for `dvc` on the PATH, and queued stages for `python`.
 queue: $(INSTALLED) ## run what dvc exp run --queue put off, side by side (JOBS=2)

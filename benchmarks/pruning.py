@@ -1,6 +1,6 @@
 """Seconds of `clip` and `quantize` of grown plants: `python -m benchmarks.pruning --help`.
 
-The two stages as they are, on all exact restarts of a plant and 50,000 sequences each, in a
+The two stages as they are, on all candidates of a plant and 50,000 sequences each, in a
 scratch folder. It needs plants that `make repro` has trained.
 """
 
@@ -14,7 +14,7 @@ from benchmarks.results import machine, print_table, save
 from stages import PLANTS, clip, plant_parameters, quantize
 
 SEQUENCES = 50_000
-READ = ("runs.npz", "machine.parquet")
+READ = ("candidates.npz", "machine.parquet")
 
 
 def measure(plant: str, plants: Path, sequences: int) -> dict[str, float | str]:
@@ -33,13 +33,13 @@ def measure(plant: str, plants: Path, sequences: int) -> dict[str, float | str]:
 
 def run(plants: Path, sequences: int) -> None:
     """Measure every plant that is there, print a table, and write `results/pruning.json`."""
-    found = sorted(p.parent.name for p in plants.glob("*/runs.npz"))
+    found = sorted(p.parent.name for p in plants.glob("*/candidates.npz"))
     if not found:
         print(f"clip and quantize: left out, {plants} has no trained plant; `make repro` grows\n")
         return
     described = machine()
     rows = [measure(plant, plants, sequences) for plant in found]
-    print(f"clip and quantize of {sequences} sequences each, all restarts")
+    print(f"clip and quantize of {sequences} sequences each, all candidates")
     names = ("clip", "quantize", "both")
     table = [[str(row["plant"]), *(f"{row[name]:.2f}" for name in names)] for row in rows]
     print_table(["plant", *(f"{name} s" for name in names)], table)

@@ -86,9 +86,12 @@ def reached(folder: Path, done: Collection[str]) -> tuple[list[str], list[str]]:
         return told, []
     found = load_json(folder / "train.json")
     steps, restarts, exact = (found[key] for key in ("steps", "restarts", "exact_restarts"))
-    told.append(
-        f"  training     {exact} of {restarts} restarts exact after {counted(steps, 'steps')}"
-    )
+    for a in found["attempts"]:
+        cells = f"cells {a['cells']}{' stacked' if a['stacked'] else ''}"
+        told.append(
+            f"  training     {a['exact']} of {restarts} restarts exact after "
+            f"{counted(a['steps'], 'steps')}, {cells}"
+        )
     more = f"train.restarts={2 * restarts}"
     longer = [f"train.steps={2 * steps} {more}", "train.cells=[[96,16]] train.stacked=true"]
     advice = [] if exact else longer

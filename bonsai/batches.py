@@ -20,7 +20,7 @@ import numpy as np
 
 from bonsai.artifact import replaced
 from bonsai.dataset import Sequences, load_dataset
-from bonsai.hints import hints
+from bonsai.hints import Codes, codes
 from bonsai.machine import Machine
 from bonsai.network import Architecture, Network
 from bonsai.recipe import UNIT, Recipe, Regularizer, schedule
@@ -32,7 +32,18 @@ from kernels.training import KERNELS
 
 FILES = ("machine.parquet", "dataset.parquet")  # of a plant, that its training depends on
 ELSEWHERE = ("restarts", "together", "attempts", "enough", "cells", "stacked", "hinted")
-RESULT = ("factor", "parameters", "restart", "history", "checks", "accuracy", "live", "dropped")
+RESULT = (
+    "factor",
+    "parameters",
+    "restart",
+    "history",
+    "checks",
+    "accuracy",
+    "live",
+    "dropped",
+    "table",
+    "code",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +146,10 @@ def train_batch(
     )
     share = (after - before) / batch.restarts
     sizes = [s for _, s in architecture.cells]
-    told = hints(problem.machine, data.states, sizes, recipe.restarts, share, rng)
-    if told is not None:
-        initial = architecture.mask("initial")
-        start[:, initial] = np.where(told.code >= 0, np.float32(-1), start[:, initial])
+    taught = codes(problem.machine, sizes, recipe.restarts, share, rng)
+    initial = architecture.mask("initial")
+    start[:, initial] = np.where(taught.code >= 0, np.float32(-1), start[:, initial])
+    told = taught.hints(data.states)
     training = KERNELS[p["kernel"]](recipe, data.inputs, data.targets, start, told)
     check = problem.check
     evaluator = Evaluator(architecture, p["leak"], check.inputs, check.targets, early=False)
@@ -149,6 +160,7 @@ def train_batch(
         check_every=p["check_every"],
         patience=p["patience"],
         live=p["live"],
+        codes=taught,
         checkpoint=checkpoint,
         report=report,
     )
@@ -174,6 +186,8 @@ def keep(trained: Trained, file: Checkpoint) -> None:
         "accuracy": trained.accuracy,
         "live": trained.live,
         "dropped": np.array(trained.dropped, np.int32),
+        "table": trained.codes.table,
+        "code": trained.codes.code,
     }
     file.keep({name: values[name] for name in RESULT})
 
@@ -206,6 +220,7 @@ def merged(parts: Sequence[Trained]) -> Trained:
         accuracy=side_by_side("accuracy"),
         live=side_by_side("live"),
         dropped=tuple(restart for part in parts for restart in part.dropped),
+        codes=Codes.joined([part.codes for part in parts]),
     )
 
 
@@ -264,6 +279,7 @@ class Finished:
             accuracy=found["accuracy"],
             live=found["live"],
             dropped=tuple(int(n) for n in found["dropped"]),
+            codes=Codes(found["table"], found["code"]),
         )
 
     def save(self, batch: Batch, trained: Trained) -> None:

@@ -27,6 +27,11 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def length(self) -> int:
+        """T"""
+        return self.inputs.shape[1]
+
 
 def draw(
     machine: Machine, rng: np.random.Generator, count: int, length: int, tilted: float = 0

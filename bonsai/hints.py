@@ -13,11 +13,15 @@ have none and find their own. After training nothing is left of the hints but th
 Source: Abu-Mostafa, "Learning from hints in neural networks", 1990.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from bonsai.artifact import ArtifactError, load_arrays, save_arrays
 from bonsai.machine import Machine
+from bonsai.network import Architecture
 
 MOST = 48  # features of a machine
 TOLD = 24  # of these that outputs tell, at most
@@ -40,31 +44,81 @@ class Hints:
         return np.where(self.code >= 0, chosen, 0).transpose(2, 0, 1, 3)
 
 
-def hints(
-    machine: Machine,
-    states: np.ndarray,
-    sizes: list[int],
-    restarts: int,
-    share: float,
-    rng: np.random.Generator,
-) -> Hints | None:
-    """Codes for a share of the restarts, or None where there is nothing to tell.
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """table: (Q, K) int8, -1 or +1, each feature in each state of the machine
 
-    states: (N, T) the machine's state after each step
+    code: (R, S) int32, the feature that each state neuron of a restart is taught, -1 for none
+    """
+
+    table: np.ndarray
+    code: np.ndarray
+
+    @property
+    def hinted(self) -> np.ndarray:
+        """(R,) bool"""
+        return np.asarray((self.code >= 0).any(axis=1))
+
+    def hints(self, states: np.ndarray) -> Hints | None:
+        """For sequences whose machine is in `states` (N, T) after each step; None if none are."""
+        return Hints(self.table[states], self.code) if self.hinted.any() else None
+
+    def rows(self, index: np.ndarray) -> "Codes":
+        """Of the restarts at these positions, or under this mask."""
+        return Codes(self.table, self.code[index])
+
+    @classmethod
+    def none(cls, architecture: Architecture, restarts: int) -> "Codes":
+        """All restarts are free."""
+        states = sum(s for _, s in architecture.cells)
+        return cls(np.zeros((1, 0), np.int8), np.full((restarts, states), -1, np.int32))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Codes"]) -> "Codes":
+        """The restarts of all of them, in order, of one machine."""
+        first = np.cumsum([0, *(part.table.shape[1] for part in parts)])
+        codes = [np.where(p.code >= 0, p.code + n, -1) for p, n in zip(parts, first, strict=False)]
+        tables = [part.table for part in parts]
+        return cls(np.concatenate(tables, axis=1), np.concatenate(codes).astype(np.int32))
+
+    def save(self, path: str | Path) -> None:
+        save_arrays(path, "hints", {"table": self.table, "code": self.code})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Codes":
+        """Raises ArtifactError if the file is missing or broken."""
+        found = load_arrays(path, "hints", ["table", "code"])
+        table, code = found["table"], found["code"]
+        if (
+            (table.dtype, code.dtype) != (np.int8, np.int32)
+            or (table.ndim, code.ndim) != (2, 2)
+            or not (np.abs(table) == 1).all()
+            or code.min(initial=-1) < -1
+            or code.max(initial=-1) >= table.shape[1]
+        ):
+            raise ArtifactError(f"{path}: no valid hints; delete it, then `dvc repro` again")
+        return cls(table, code)
+
+
+def codes(
+    machine: Machine, sizes: list[int], restarts: int, share: float, rng: np.random.Generator
+) -> Codes:
+    """Codes for a share of the restarts; for none where there is nothing to tell.
+
     sizes: number of states of each cell; a code is all in one cell that has room for it
     """
+    code = np.full((restarts, sum(sizes)), -1, np.int32)
     needed = (len(machine.states) - 1).bit_length()
     rooms = [k for k, size in enumerate(sizes) if size >= needed]
     if not rooms or needed == 0:
-        return None
+        return Codes(np.zeros((len(machine.states), 0), np.int8), code)
     table, kinds = features(machine, rng)
-    code = np.full((restarts, sum(sizes)), -1, np.int32)
     for row in range(round(share * restarts)):
         k = int(rng.choice(rooms))
         own = _code(table, kinds, sizes[k], row, rng)
         first = sum(sizes[:k])
         code[row, first : first + len(own)] = own
-    return Hints(np.ascontiguousarray(table.T[states]), code)
+    return Codes(np.ascontiguousarray(table.T), code)
 
 
 def features(machine: Machine, rng: np.random.Generator) -> tuple[np.ndarray, list[slice]]:

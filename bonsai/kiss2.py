@@ -74,7 +74,9 @@ def parse_kiss2(text: str, name: str = "task", where: str | None = None) -> Mach
 
     `-` is a don't-care: in an input it stands for both bits, in an output that bit is not checked.
     A current state `*` stands for every state that is named. An input without a row is illegal
-    there. All legal inputs of a state are equally likely. `where` is what errors call the file.
+    there, and so is one that leads to any state, `*`, with no output that is checked: of both
+    nothing is demanded. Without `.r` the first row starts, where its state is `*` in the next one.
+    All legal inputs of a state are equally likely. `where` is what errors call the file.
     Source: the SIS manual, Berkeley 1992.
     """
     where = name if where is None else where
@@ -93,7 +95,9 @@ def parse_kiss2(text: str, name: str = "task", where: str | None = None) -> Mach
     inputs, outputs = fields(header, where)
     if not rows:
         raise MachineError(f"{where}: has no transitions")
-    initial = header.get(".r") or rows[0][2]
+    initial = header.get(".r") or next((q for q in rows[0][2:4] if q not in ANY), "*")
+    free = "-" * len(outputs)
+    rows = [row for row in rows if row[3] not in ANY or row[4] != free]
     if any(current in ANY for _, _, current, _, _ in rows):
         named = [initial, *itertools.chain.from_iterable((row[2], row[3]) for row in rows)]
         named = [state for state in dict.fromkeys(named) if state not in ANY]

@@ -266,7 +266,7 @@ class Machine:
         kind[: round(tilted * count)] = rng.integers(1, tilts + 1, round(tilted * count))
         kind = rng.permutation(kind) if tilted else kind
         walking = (kind % 2 == 1) & (q * q * a <= MAX_WALKED)
-        towards = self._towards() if walking.any() else np.zeros((1, 1), np.int32)
+        towards = self.towards() if walking.any() else np.zeros((1, 1), np.int32)
         edges = np.argwhere(self.legal)
         goal = edges[rng.integers(0, len(edges), count)].T  # (2, count): state and symbol
         symbols = np.empty((length, count), np.int32)
@@ -284,7 +284,7 @@ class Machine:
             states[t + 1] = self.next[states[t], symbols[t]]
         return symbols.T.copy(), states.T.copy()
 
-    def _towards(self) -> np.ndarray:
+    def towards(self) -> np.ndarray:
         """(Q, Q) int32: the first symbol of a shortest way from a state to another; -1 for none,
         or where they are the same."""
         first = np.full((len(self.states),) * 2, -1, np.int32)

@@ -1,10 +1,12 @@
 """Local search over the numbers of a proven graph, with the prover as judge.
 
 A round makes many variants of the graph at once, each with one to three of its numbers changed:
-set to zero, rounded, moved by a step of some grid, negated, or exchanged for another. Those that
-are larger are left out, the others have to get sequences right on the device, and the best that
-the prover then proves takes the graph's place. What comes to the same size may take it as well,
-so that the search drifts; the best graph met on the way is the result.
+set to zero, rounded, moved by a step of some grid, negated, or exchanged for another. Edges that
+a small graph does not have are numbers too, which are zero, so that others may take their place.
+Those that are larger are left out, the others have to get sequences right on the device, and the
+best that the prover then proves takes the graph's place. What comes to the same size may take it
+as well, so that the search drifts, and where it is stuck, in half of the rounds what is larger by
+one or two; the best graph met on the way is the result.
 """
 
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bonsai.certificate import Certificate
-from bonsai.graph import Graph
+from bonsai.graph import Edge, Graph
 from bonsai.machine import Machine
 from bonsai.prune import eliminate_dead_code
 from kernels.evaluate import VariantEvaluator
@@ -22,8 +24,25 @@ from kernels.evaluate import VariantEvaluator
 STEPS = 2.0 ** -np.arange(0, 7)  # of the grids that numbers are moved and rounded on
 FINEST = 12  # a number that is no multiple of 2^-12 counts as rough as one that is
 PROOFS = 4  # variants a round that are given to the prover, at most
+STUCK, DETOUR = 8, 2  # rounds without a better graph, after which larger ones are taken as well
+QUICK, PATIENT = 12, 30  # size up to which all patience is taken, and what is taken at least
+SMALL = 120  # edges that a graph with all that it could have has, at most
 
 Prove = Callable[[Graph, Machine], Any]
+
+
+def connected(graph: Graph) -> Graph:
+    """The graph with all edges that it could have, those that it has not of weight 0; a graph that
+    would have too many is as it was.
+    """
+    targets = graph.where("output", "recurrent", "head")
+    sources = graph.where("input", "state", "output", "recurrent")
+    missing = {(i, j) for j in targets for i in sources if i < j}
+    missing -= {(e.source, e.target) for e in graph.edges}
+    edges = [*graph.edges, *(Edge(i, j, 0.0) for i, j in missing)]
+    if len(edges) > SMALL:
+        return graph
+    return replace(graph, edges=tuple(sorted(edges, key=lambda e: (e.target, e.source))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,37 +108,42 @@ def polish(
 
     inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
     rounds: of the search, at most; variants: made in each
-    patience: rounds without a better graph, after which it ends
+    patience: rounds without a smaller graph, after which it ends; fewer for a graph of more than
+    twelve weights and biases, the variants of which take longer to prove
     """
+    patience = max(PATIENT, min(patience, patience * QUICK // max(1, graph.size)))
     rng = np.random.default_rng(seed)
     nodes = len(graph.nodes)
     best, since = (graph, certificate), 0
-    numbers = Numbers(graph)
-    evaluator = VariantEvaluator(graph, variants, nodes, inputs, targets)
+    numbers = Numbers(connected(graph))
+    evaluator = VariantEvaluator(numbers.graph, variants, nodes, inputs, targets)
     for _ in range(rounds):
         since += 1
         if since > patience:
             break
         current = numbers.vector()
-        changed = np.array([_varied(current, numbers.sizes, rng) for _ in range(variants)])
+        changed = _varied(current, variants, numbers.sizes, rng)
         right = evaluator.right(*np.split(changed, np.cumsum(numbers.sizes)[:2], axis=1))
         e, b, _ = numbers.sizes
         size = np.count_nonzero(changed[:, : e + b], axis=1)
-        fits = (right == len(inputs)) & (size <= np.count_nonzero(current[: e + b]))
-        fits &= (changed != current).any(axis=1)
+        detour = int(rng.integers(1, DETOUR + 1)) if since > STUCK and rng.random() < 0.5 else 0
+        most = best[0].size + detour
+        fits = (right == len(inputs)) & (size <= most) & (changed != current).any(axis=1)
         rough = roughness(changed)
-        order = np.lexsort((rng.random(variants), rough * rng.choice([0, 1]), size))
+        by_size = size * (detour == 0)
+        order = np.lexsort((rng.random(variants), rough * rng.choice([0, 1]), by_size))
         for row in [int(i) for i in order if fits[i]][:PROOFS]:
             candidate = numbers.with_vector(changed[row])
-            if candidate.size > numbers.graph.size:  # folding made biases of constants
+            if candidate.size > most:  # folding made biases
                 continue
             verdict = prove(candidate, machine)
             if isinstance(verdict, Certificate):
-                if rank(candidate, verdict) < rank(*best):
-                    best, since = (candidate, verdict), 0
-                if not evaluator.fits(candidate):
-                    evaluator = VariantEvaluator(candidate, variants, nodes, inputs, targets)
-                numbers = Numbers(candidate)
+                ours, theirs = rank(candidate, verdict), rank(*best)
+                if ours < theirs:
+                    best, since = (candidate, verdict), since if ours[:2] == theirs[:2] else 0
+                numbers = Numbers(connected(candidate))
+                if not evaluator.fits(numbers.graph):
+                    evaluator = VariantEvaluator(numbers.graph, variants, nodes, inputs, targets)
                 break
     return best
 
@@ -151,25 +175,29 @@ def roughness(vectors: np.ndarray) -> np.ndarray:
     return whole.argmax(axis=2).sum(axis=1)
 
 
-def _varied(vector: np.ndarray, sizes: tuple[int, int, int], rng: np.random.Generator):
-    """One to three numbers changed; those that are zero are only ever exchanged for others."""
-    varied = vector.copy()
+def _varied(
+    vector: np.ndarray, count: int, sizes: tuple[int, int, int], rng: np.random.Generator
+) -> np.ndarray:
+    """(count, V): one to three numbers changed; zeros only ever take the place of others."""
+    varied, every = np.tile(vector, (count, 1)), np.arange(count)
     counted = sizes[0] + sizes[1]
-    for _ in range(rng.integers(1, 4)):
-        i = int(rng.choice(np.flatnonzero(varied))) if varied.any() else 0
-        step = np.float32(rng.choice(STEPS))
-        match rng.integers(0, 6):
-            case 0:
-                varied[i] = 0
-            case 1:
-                varied[i] = np.rint(varied[i] / step) * step
-            case 2 | 3:
-                varied[i] += rng.choice([-1, 1]) * step
-            case 4:
-                varied[i] = -varied[i]
-            case 5:  # another takes its place
-                other = int(rng.integers(0, len(varied)))
-                if other < counted and i < counted:
-                    varied[i] = 0
-                varied[other] = rng.choice([-1, 1]) * step
+    changes = rng.integers(1, 4, count)
+    for n in range(3):
+        i = (rng.random(varied.shape, np.float32) * (varied != 0)).argmax(axis=1)
+        step = rng.choice(STEPS, count).astype(np.float32)
+        sign = rng.choice(np.array([-1, 1], np.float32), count)
+        kind = rng.integers(0, 6, count)
+        value = varied[every, i]
+        moved = np.select(
+            [kind == 0, kind == 1, kind <= 3, kind == 4],
+            [np.zeros_like(value), np.rint(value / step) * step, value + sign * step, -value],
+            value,
+        )
+        other = rng.integers(0, varied.shape[1], count)  # takes its place, in kind 5
+        exchanged = kind == 5
+        gone = exchanged & (other < counted) & (i < counted)
+        on = changes > n
+        varied[every[on], i[on]] = np.where(gone, np.float32(0), moved)[on]
+        put = on & exchanged
+        varied[every[put], other[put]] = (sign * step)[put]
     return varied

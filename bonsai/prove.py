@@ -25,6 +25,10 @@ NEAR = 256  # simulated states are taken to be equal on a grid of one part in so
 SHORTEN = 4000  # steps simulated to shorten what the search found
 
 
+class FitError(ValueError):
+    """A graph and a machine are of different tasks. The message says how they differ."""
+
+
 def prove(
     graph: Graph,
     machine: Machine,
@@ -41,13 +45,13 @@ def prove(
     rounds: of growing boxes, for each size of cells
     quick: whether to give up after a few points and cells, which nearly all small proofs need
 
-    Deterministic. Raises ValueError if the graph has other numbers of inputs or outputs.
+    Deterministic. Raises FitError if the graph has other numbers of inputs or outputs.
     """
     for kind, bits in (("input", machine.inputs), ("head", machine.outputs)):
         if len(graph.where(kind)) != len(bits):
-            raise ValueError(
+            raise FitError(
                 f"the graph has {len(graph.where(kind))} {kind} nodes, "
-                f"machine {machine.name} needs {len(bits)}"
+                f"machine {machine.name} needs {len(bits)}: they are of different tasks"
             )
     plan = Plan(graph)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -72,6 +76,18 @@ def prove(
         f"{points}; {boxes}; every word of {right} steps is right, "
         f"and so are {tried.shape[1]} random ones of {len(tried)}"
     )
+
+
+def refute(graph: Graph, machine: Machine) -> Counterexample | None:
+    """A word that the graph gets wrong, if a few pairs or words tell; None proves nothing."""
+    plan = Plan(graph)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = search_points(plan, machine, FEW)[0]
+        if found is None:
+            word = simulate(plan, machine, *SHORT)[0]
+            if word is not None:
+                return Counterexample(_shortened(plan, machine, word), shortest=False)
+    return found if isinstance(found, Counterexample) else None
 
 
 # ---- simulated words

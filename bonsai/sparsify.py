@@ -6,20 +6,33 @@ the outcome where every validation sequence is right, with noise on the states; 
 goes back, and takes away less next time. A slot at its end also exchanges weights for others that
 it had lost. From time to time the smallest slots replace the largest. Every outcome that is kept
 is a candidate for the proof, because the smallest are often right for long but not for ever.
+
+Where training had hints (`bonsai.hints`), half of the slots keep theirs, and learn each step by
+itself; the others are free to use their states otherwise. From time to time the smallest networks
+are searched for counterexamples, which from then on are practised (`bonsai.counterexamples`).
+Candidates that get them wrong are dropped; slots that do are mended, or start again from the
+smallest candidate that does not.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 
 import numpy as np
 
+from bonsai.counterexamples import Practice
 from bonsai.network import Architecture, Network
 from bonsai.train import Checkpoint, Training
 from kernels.evaluate import Evaluator
 
 JITTER = 0.5  # standard deviation of the logarithm of the factors that sizes are drawn with
-SLOWER = 0.6  # by which the share taken away is multiplied after a failure
+SLOWER, FASTER = 0.6, 1.5  # by which the share taken away is multiplied after failure and success
 MOMENTS = ("parameters", "mean", "square")
+EXAMINED = 16  # networks that are searched for counterexamples at a time, the smallest
+MENDING = 5  # rounds in which a slot that fails at counterexamples has to learn them
+LONGEST = 512  # symbols of a counterexample
+BORNE = (0.3, 0.2, 0.1)  # noise on the states that some candidates that go on have to bear
+LARGER = 1.1  # than the one before, a candidate of the same restart that goes on
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +43,8 @@ class Pace:
     share: of a slot's parameters that its first round takes away
     neurons: how often a whole neuron is taken instead
     exchange: how often a slot that takes single parameters also gets one or two others back
-    replace: every so many rounds, copies of the smallest quarter replace the largest quarter
+    replace: every so many rounds, copies of the smallest quarter replace the largest quarter, and
+    the smallest are searched for counterexamples
     patience: rounds in which no slot shrinks, after which it ends
     """
 
@@ -52,29 +66,37 @@ class Slots:
     """R networks that shrink, and all that was kept of them.
 
     restart: (R,) int32; parameters, mean, square: (R, P) float32, as they were last kept
+    code: (R, S) int32, the features that state neurons are taught, -1 for none
     mask: (R, P) bool, what is left; share: (R,) float64, taken away next
-    waiting: () rounds since a slot shrank; log: (rounds so far, 4) int32, see `Sparsified.log`
-    kept: (C, P) float32 and lineage: (C,) int32, every outcome that was kept and its restart
+    mending: (R,) int32, rounds left to learn counterexamples in, 0 where none is got wrong
+    waiting: () rounds since a slot shrank; log: (rounds so far, 5), see `Sparsified.log`
+    kept: (C, P) float32, lineage: (C,) int32 and taught: (C, S) int32, every outcome that was
+    kept, its restart and its code
+    words: (M, LONGEST) int32, counterexamples, filled up with -1
     """
 
     restart: np.ndarray
     parameters: np.ndarray
     mean: np.ndarray
     square: np.ndarray
+    code: np.ndarray
     mask: np.ndarray
     share: np.ndarray
+    mending: np.ndarray
     waiting: np.ndarray
     log: np.ndarray
     kept: np.ndarray
     lineage: np.ndarray
+    taught: np.ndarray
+    words: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Sparsified:
     """network: the candidates, smallest first; size: (C,) int32, weights and biases that are left
 
-    log: (rounds, 4) int32, after each round: the smallest size, the median, how many slots were
-    kept, and how many candidates there are
+    log: (rounds, 5) int32, after each round: the smallest size, the median, how many slots were
+    kept, how many candidates there are, and how many counterexamples
     """
 
     network: Network
@@ -89,98 +111,222 @@ def sparsify(
     pace: Pace,
     seed: int,
     most: int,
+    code: np.ndarray | None = None,
+    practice: Practice | None = None,
     checkpoint: Checkpoint | None = None,
     report: Callable[[np.ndarray], None] = lambda row: None,
 ) -> Sparsified:
-    """Shrink networks (R rows, all exact) and return the smallest `most` that are different.
+    """Shrink networks (R rows, all exact) and return `most` that are different, half of them the
+    smallest, and half the smallest of every restart.
 
     training: of R restarts, for `pace.rounds * pace.steps` steps; its parameters are overwritten
     evaluator: of the validation sequences, stopping early
+    code: (R, S) int32 of the hints that `training` has, if it has any
+    practice: of the same training and evaluator; without it no counterexamples are looked for
     checkpoint: where the state is kept while it runs; the end is the same with interruptions
     report: is given a row of the log after each round
     """
-    wiring = Wiring(network.architecture)
-    slots = (checkpoint and _resumed(checkpoint)) or _started(network, wiring, pace)
-    while len(slots.log) < pace.rounds and slots.waiting < pace.patience:
-        _round(slots, network.factor, wiring, training, evaluator, pace, seed)
-        report(slots.log[-1])
-        if checkpoint is not None:
-            checkpoint.save(lambda: {f.name: getattr(slots, f.name) for f in fields(Slots)})
-    size = wiring.size(slots.kept != 0)
-    _, first = np.unique(slots.kept, axis=0, return_index=True)
-    order = np.array(sorted(first, key=lambda i: (size[i], i)), int)[:most]
-    return Sparsified(
-        Network(
-            network.architecture,
-            network.factor,
-            network.leak,
-            slots.kept[order],
-            slots.lineage[order],
-            np.arange(len(order), dtype=np.int32),
-        ),
-        size[order],
-        slots.log,
+    return _Run(network, training, evaluator, pace, seed, code, practice).run(
+        most, checkpoint, report
     )
 
 
-def _started(network: Network, wiring: "Wiring", pace: Pace) -> Slots:
-    p = network.parameters
-    return Slots(
-        restart=network.restart.copy(),
-        parameters=p.copy(),
-        mean=np.zeros_like(p),
-        square=np.zeros_like(p),
-        mask=wiring.live(np.ones(p.shape, bool)),
-        share=np.full(len(p), pace.share),
-        waiting=np.array(0),
-        log=np.zeros((0, 4), np.int32),
-        kept=p.copy(),
-        lineage=network.restart.copy(),
-    )
+class _Run:
+    """What `sparsify` was given, and its slots."""
 
+    def __init__(
+        self,
+        network: Network,
+        training: Training,
+        evaluator: Evaluator,
+        pace: Pace,
+        seed: int,
+        code: np.ndarray | None,
+        practice: Practice | None,
+    ) -> None:
+        self.network, self.training, self.evaluator = network, training, evaluator
+        self.pace, self.seed, self.practice = pace, seed, practice
+        self.wiring = Wiring(network.architecture)
+        self.hinted = code is not None
+        states = sum(s for _, s in network.architecture.cells)
+        own = np.full((len(network), states), -1, np.int32) if code is None else code
+        p = network.parameters
+        self.slots = Slots(
+            restart=network.restart.copy(),
+            parameters=p.copy(),
+            mean=np.zeros_like(p),
+            square=np.zeros_like(p),
+            code=own.copy(),
+            mask=self.wiring.live(np.ones(p.shape, bool)),
+            share=np.full(len(p), pace.share),
+            mending=np.zeros(len(p), np.int32),
+            waiting=np.array(0),
+            log=np.zeros((0, 5), np.int32),
+            kept=p.copy(),
+            lineage=network.restart.copy(),
+            taught=own.copy(),
+            words=np.zeros((0, LONGEST), np.int32),
+        )
 
-def _resumed(checkpoint: Checkpoint) -> Slots | None:
-    found = checkpoint.load([f.name for f in fields(Slots)])
-    return Slots(**found) if found else None
+    def run(
+        self,
+        most: int,
+        checkpoint: Checkpoint | None,
+        report: Callable[[np.ndarray], None],
+    ) -> Sparsified:
+        found = checkpoint and checkpoint.load([f.name for f in fields(Slots)])
+        if found:
+            self.slots = Slots(**found)
+            self._practise()
+        while not self._ended():
+            self._round()
+            report(self.slots.log[-1])
+            if checkpoint is not None:
+                checkpoint.save(self._state)
+        slots = self.slots
+        rows = self._chosen(most)
+        return Sparsified(
+            Network(
+                self.network.architecture,
+                self.network.factor,
+                self.network.leak,
+                slots.kept[rows],
+                slots.lineage[rows],
+                np.arange(len(rows), dtype=np.int32),
+            ),
+            self.wiring.size(slots.kept[rows] != 0),
+            slots.log,
+        )
 
+    def _state(self) -> dict[str, np.ndarray]:
+        return {f.name: getattr(self.slots, f.name) for f in fields(Slots)}
 
-def _round(
-    slots: Slots,
-    factor: float,
-    wiring: "Wiring",
-    training: Training,
-    evaluator: Evaluator,
-    pace: Pace,
-    seed: int,
-) -> None:
-    n = len(slots.log)
-    tried = wiring.live(_tried(slots, wiring, pace, np.random.default_rng([seed, n])))
-    training.restrict(tried)
-    training.resume(
-        {name: np.where(tried, getattr(slots, name), np.float32(0)) for name in MOMENTS}
-        | {"step": np.full(len(tried), n * pace.steps, np.int32)}
-    )
-    training.advance(pace.steps)
-    state = training.state(*MOMENTS)
-    before, after = wiring.size(slots.mask), wiring.size(tried)
-    right = evaluator.right(state["parameters"], factor, noise=float(pace.noise[n]))
-    kept = (right == evaluator.sequences) & (after <= before)
-    for name in MOMENTS:
-        getattr(slots, name)[kept] = state[name][kept]
-    slots.mask[kept] = tried[kept]
-    slots.share[~kept] *= SLOWER
-    slots.kept = np.concatenate([slots.kept, state["parameters"][kept]])
-    slots.lineage = np.concatenate([slots.lineage, slots.restart[kept]])
-    slots.waiting = np.array(0 if (kept & (after < before)).any() else slots.waiting + 1)
-    size = wiring.size(slots.mask)
-    row = [size.min(), np.median(size), kept.sum(), len(slots.kept)]
-    slots.log = np.concatenate([slots.log, np.array([row], np.int32)])
-    if len(slots.log) % pace.replace == 0:
-        order = np.argsort(size, kind="stable")
-        quarter = len(order) // 4
-        best, worst = order[:quarter], order[len(order) - quarter :]
-        for name in ("restart", *MOMENTS, "mask", "share"):
-            getattr(slots, name)[worst] = getattr(slots, name)[best]
+    def _chosen(self, most: int) -> np.ndarray:
+        """Positions of the candidates that go on, the smallest first.
+
+        Half of them are the smallest of all, often of one restart, and alike. A quarter are the
+        smallest that bear noise of BORNE on the states, for these are easier to prove. The rest
+        is of every restart in turn the smallest, and then each time one larger by a tenth.
+        """
+        order = self._smallest(self.slots.kept)
+        size = self.wiring.size(self.slots.kept[order] != 0)
+        lineage = self.slots.lineage[order]
+        chosen = set(range(min(len(order), most - most // 2)))
+        for noise in BORNE:
+            bears = self._right(self.slots.kept[order], noise) == self.evaluator.sequences
+            chosen |= {*np.flatnonzero(bears)[: max(1, most // 4 // len(BORNE))].tolist()}
+        ladders = [_ladder(np.flatnonzero(lineage == r), size) for r in np.unique(lineage)]
+        for step in zip_longest(*ladders):
+            chosen |= {*[n for n in step if n is not None][: most - len(chosen)]}
+        return order[sorted(chosen)]
+
+    def _ended(self) -> bool:
+        """Whether all rounds are done, or no slot shrinks and the smallest bear examination."""
+        slots, pace = self.slots, self.pace
+        if len(slots.log) == pace.rounds:
+            return True
+        return bool(slots.waiting >= pace.patience) and not self._examine(slots.kept)
+
+    def _round(self) -> None:
+        slots, pace, wiring = self.slots, self.pace, self.wiring
+        n = len(slots.log)
+        tried = _tried(slots, wiring, pace, np.random.default_rng([self.seed, n]))
+        tried[slots.mending > 0] = slots.mask[slots.mending > 0]
+        tried = wiring.live(tried)
+        self.training.restrict(tried)
+        code = wiring.taught(slots.code, tried)
+        if self.hinted:
+            self.training.retell(code)
+        self.training.resume(
+            {name: np.where(tried, getattr(slots, name), np.float32(0)) for name in MOMENTS}
+            | {"step": np.full(len(tried), n * pace.steps, np.int32)}
+        )
+        self.training.advance(pace.steps)
+        state = self.training.state(*MOMENTS)
+        before, after = wiring.size(slots.mask), wiring.size(tried)
+        right = self._right(state["parameters"], float(pace.noise[n]))
+        kept = (right == self.evaluator.sequences) & (after <= before)
+        for name in MOMENTS:
+            getattr(slots, name)[kept] = state[name][kept]
+        slots.mask[kept], slots.code[kept] = tried[kept], code[kept]
+        slots.share[~kept & (slots.mending == 0)] *= SLOWER
+        slots.share[kept] = np.minimum(slots.share[kept] * FASTER, pace.share)
+        slots.kept = np.concatenate([slots.kept, state["parameters"][kept]])
+        slots.lineage = np.concatenate([slots.lineage, slots.restart[kept]])
+        slots.taught = np.concatenate([slots.taught, slots.code[kept]])
+        mended, late = kept & (slots.mending > 0), ~kept & (slots.mending == 1)
+        slots.mending = np.where(kept, 0, np.maximum(slots.mending - 1, 0)).astype(np.int32)
+        self._restart(np.flatnonzero(late))
+        shrunk = (kept & (after < before)) | mended
+        slots.waiting = np.array(0 if shrunk.any() else slots.waiting + 1)
+        size = wiring.size(slots.mask)
+        row = [size.min(), np.median(size), kept.sum(), len(slots.kept), len(slots.words)]
+        slots.log = np.concatenate([slots.log, np.array([row], np.int32)])
+        if (n + 1) % pace.replace == 0 and not self._examine(slots.parameters):
+            order = np.argsort(size, kind="stable")
+            quarter = len(order) // 4
+            best, worst = order[:quarter], order[len(order) - quarter :]
+            for name in ("restart", *MOMENTS, "code", "mask", "share", "mending"):
+                getattr(slots, name)[worst] = getattr(slots, name)[best]
+
+    def _examine(self, parameters: np.ndarray) -> bool:
+        """Search the smallest of these (N, P) for counterexamples; whether there are new ones."""
+        slots, practice = self.slots, self.practice
+        if practice is None:
+            return False
+        rows = self._smallest(parameters)[:EXAMINED]
+        words = practice.examine(self.network.with_parameters(parameters[rows], rows * 0))
+        known = {word[word >= 0].tobytes() for word in slots.words}
+        words = [w for w in words if w.tobytes() not in known and len(w) <= LONGEST]
+        if not words:
+            return False
+        padded = [np.pad(w, (0, LONGEST - len(w)), constant_values=-1) for w in words]
+        slots.words = np.concatenate([slots.words, np.array(padded, np.int32)])
+        slots.waiting = np.array(0)
+        self._practise()
+        right = ~self._fails(slots.kept)
+        if right.any():
+            for name in ("kept", "lineage", "taught"):
+                setattr(slots, name, getattr(slots, name)[right])
+        slots.mending[self._fails(slots.parameters)] = MENDING
+        return True
+
+    def _practise(self) -> None:
+        if self.practice is not None and len(self.slots.words):
+            self.practice.teach([word[word >= 0] for word in self.slots.words])
+
+    def _restart(self, rows: np.ndarray) -> None:
+        """Slots that did not learn the counterexamples take over the smallest candidates that did,
+        of their own restart if there is one.
+        """
+        slots = self.slots
+        order = self._smallest(slots.kept) if len(rows) else rows
+        for row in rows:
+            own = order[slots.lineage[order] == slots.restart[row]]
+            (at, *_) = own if len(own) else order
+            slots.restart[row], slots.parameters[row] = slots.lineage[at], slots.kept[at]
+            slots.mean[row] = slots.square[row] = 0
+            slots.code[row], slots.share[row] = slots.taught[at], self.pace.share
+            slots.mask[row] = self.wiring.live(
+                (slots.kept[at : at + 1] != 0) | ~self.wiring.counted
+            )[0]
+        slots.mending[rows[self._fails(slots.parameters[rows])]] = MENDING
+
+    def _fails(self, parameters: np.ndarray) -> np.ndarray:
+        """(N,) bool: which of these (N, P) get counterexamples wrong."""
+        tested = self.practice.tested if self.practice is not None else 0
+        return self._right(parameters, tested=tested) < tested
+
+    def _right(
+        self, parameters: np.ndarray, noise: float = 0.0, tested: int | None = None
+    ) -> np.ndarray:
+        return self.evaluator.right(parameters, self.network.factor, tested, noise)
+
+    def _smallest(self, parameters: np.ndarray) -> np.ndarray:
+        """Positions of these (N, P) without doubles, the smallest first."""
+        size = self.wiring.size(parameters != 0)
+        _, first = np.unique(parameters, axis=0, return_index=True)
+        return np.array(sorted(first, key=lambda i: (size[i], i)), int)
 
 
 def _tried(slots: Slots, wiring: "Wiring", pace: Pace, rng: np.random.Generator) -> np.ndarray:
@@ -189,8 +335,8 @@ def _tried(slots: Slots, wiring: "Wiring", pace: Pace, rng: np.random.Generator)
     for mask, parameters, share in zip(tried, slots.parameters, slots.share, strict=True):
         sizes = np.abs(parameters)
         left = np.flatnonzero(mask & wiring.counted)
-        if rng.random() < pace.neurons:
-            there = [g for g in wiring.neurons if mask[g].any()]
+        there = [g for g in wiring.neurons if mask[g].any()]
+        if rng.random() < pace.neurons and there:
             weight = np.array([sizes[g][mask[g]].sum() for g in there])
             mask[there[int(np.argmin(weight * _jitter(rng, len(there))))]] = False
             continue
@@ -211,6 +357,15 @@ def _tried(slots: Slots, wiring: "Wiring", pace: Pace, rng: np.random.Generator)
 
 def _jitter(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.exp(JITTER * rng.standard_normal(count))
+
+
+def _ladder(rows: np.ndarray, size: np.ndarray) -> list[int]:
+    """Of these rows, by size, the first, and each time the next that is larger by a tenth."""
+    ladder: list[int] = []
+    for n in rows.tolist():
+        if not ladder or size[n] >= LARGER * size[ladder[-1]]:
+            ladder.append(n)
+    return ladder
 
 
 class Wiring:
@@ -237,6 +392,10 @@ class Wiring:
         count = int(first[-1])
         self._target = np.where(target < 0, count, target)  # the heads are one more, always used
         self._reads = (source[:, None] == np.arange(count)).astype(np.float32)  # (P, neurons)
+        weights = [np.flatnonzero(a.mask("weight") & (target == i)) for i in range(count)]
+        self._sums = [  # the weights that each state is the sum of
+            weights[first[k] + o + i] for k, (o, s) in enumerate(a.cells) for i in range(s)
+        ]
         self.neurons = [
             np.flatnonzero(self.counted & ((source == i) | (target == i))) for i in range(count)
         ]
@@ -252,6 +411,11 @@ class Wiring:
             if (grown == used).all():
                 return mask & (used[:, self._target] | ~self.counted)
             used = grown
+
+    def taught(self, code: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """(R, S) int32: the code without the states of which no weight is left."""
+        left = [mask[:, own].any(axis=1) for own in self._sums]
+        return np.where(np.column_stack(left), code, -1) if left else code
 
     def size(self, mask: np.ndarray) -> np.ndarray:
         """(R,) int32: weights and biases in it that an output depends on."""

@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from bonsai.artifact import ArtifactError, discard_parts, load_arrays, save_arrays
+from bonsai.hints import Codes
 from bonsai.network import Network
 from bonsai.recipe import Recipe
 from kernels.evaluate import Evaluator
@@ -33,6 +34,10 @@ class Training(Protocol):
     def state(self, *names: str) -> dict[str, np.ndarray]: ...
     def resume(self, state: dict[str, np.ndarray]) -> None: ...
     def restrict(self, mask: np.ndarray) -> None: ...
+    def retell(self, code: np.ndarray) -> None: ...
+    def replace(
+        self, inputs: np.ndarray, targets: np.ndarray, features: np.ndarray | None
+    ) -> None: ...
 
 
 class Checkpoint:
@@ -88,6 +93,7 @@ class Trained:
     accuracy: (C, R) float32, share of validation sequences right at every step
     live: (C, R) int32
     dropped: numbers of the restarts that did not stay finite
+    codes: of the hints of the other restarts
     """
 
     network: Network
@@ -96,6 +102,7 @@ class Trained:
     accuracy: np.ndarray
     live: np.ndarray
     dropped: tuple[int, ...]
+    codes: Codes
 
     @property
     def exact(self) -> np.ndarray:
@@ -110,11 +117,13 @@ def train(
     check_every: int,
     patience: int,
     live: float,
+    codes: Codes | None = None,
     checkpoint: Checkpoint | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Run `training` to its end. `evaluator` holds the validation sequences, not stopping early.
 
+    codes: of the hints that `training` has, if it has any
     checkpoint: where the state is kept while it runs; what is there already is resumed, and the
     end is the same bytes as without the interruption
     """
@@ -157,6 +166,7 @@ def train(
         accuracy=a["accuracy"][:, finite],
         live=a["live"][:, finite],
         dropped=tuple(int(r) for r in restart[~finite]),
+        codes=(codes or Codes.none(recipe.architecture, recipe.restarts)).rows(finite),
     )
 
 

@@ -9,6 +9,8 @@ typedef uint16 uvec;
 #define LANE_NUMBERS ((uvec)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
 #define AS_IVEC as_int16
 #define AS_VEC as_float16
+#define LOAD vload16
+#define STORE_ALL vstore16
 #elif LANES == 8
 typedef float8 vec;
 typedef int8 ivec;
@@ -16,6 +18,8 @@ typedef uint8 uvec;
 #define LANE_NUMBERS ((uvec)(0, 1, 2, 3, 4, 5, 6, 7))
 #define AS_IVEC as_int8
 #define AS_VEC as_float8
+#define LOAD vload8
+#define STORE_ALL vstore8
 #elif LANES == 1
 typedef float vec;
 typedef int ivec;
@@ -23,6 +27,8 @@ typedef uint uvec;
 #define LANE_NUMBERS 0u
 #define AS_IVEC as_int
 #define AS_VEC as_float
+#define LOAD(at, from) (from)[at]
+#define STORE_ALL(value, at, to) (to)[at] = value
 #endif
 
 #if LANES == 1

@@ -50,6 +50,11 @@ class Evaluator:
         self._inputs = on_device(interleaved(inputs, device.lanes))
         self._targets = on_device(interleaved(targets, device.lanes))
 
+    def replace(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+        """Hold other sequences from now on, as many and as long."""
+        overwrite(self._inputs, interleaved(inputs, self._lanes))
+        overwrite(self._targets, interleaved(targets, self._lanes))
+
     def right(
         self,
         parameters: np.ndarray,

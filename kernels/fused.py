@@ -42,10 +42,13 @@ class FusedTraining:
         expect_fit(inputs, targets, (a.inputs, a.outputs))
         device = open_device()
         self.recipe = recipe
+        self._lanes, self._told = device.lanes, hints is not None
         groups = recipe.batch // device.lanes
-        # By shape alone, not by the number of cores, so that every CPU sums in the same order.
-        chunks = min(max(1, 8 // r), groups) if device.is_cpu else groups
         pair = 2 if groups % 2 == 0 and device.is_cpu else 1
+        # By shape alone, not by the number of cores, so that every CPU sums in the same order. A
+        # chunk costs as much as a few sequences to clear its gradient and to sum it up.
+        few = min(8 // r, max(2, groups // pair // 8), groups // pair)
+        chunks = max(1, few) if device.is_cpu else groups
         told = np.zeros((0, recipe.length, 0)) if hints is None else hints.features
         code = np.full((r, 1), -1) if hints is None else hints.code
         constants = cell_constants(a) | {
@@ -107,6 +110,20 @@ class FusedTraining:
     def restrict(self, mask: np.ndarray) -> None:
         """From now on parameters (R, P) that `mask` has False for are 0 after each step."""
         overwrite(self._mask, mask.astype(np.float32))
+
+    def retell(self, code: np.ndarray) -> None:
+        """From now on state neurons (R, S) are taught these features; -1 for none."""
+        assert self._told, "it was made without hints"
+        overwrite(self._code, code.astype(np.int32).reshape(-1))
+
+    def replace(
+        self, inputs: np.ndarray, targets: np.ndarray, features: np.ndarray | None
+    ) -> None:
+        """From now on learn other sequences, as many and as long, with their hints' features."""
+        overwrite(self._inputs, interleaved(inputs, self._lanes))
+        overwrite(self._targets, interleaved(targets, self._lanes))
+        if features is not None and self._told:
+            overwrite(self._features, interleaved(features, self._lanes))
 
     def state(self, *names: str) -> dict[str, np.ndarray]:
         """step (R,); parameters, mean, square (R, P); history (steps, R, 2): loss, penalty.

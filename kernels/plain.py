@@ -6,6 +6,7 @@ environment variable DEV names, or else on OpenCL.
 """
 
 import os
+from dataclasses import replace
 
 import numpy as np
 from tinygrad import Context, Tensor, TinyJit
@@ -77,6 +78,17 @@ class PlainTraining:
 
     def restrict(self, mask: np.ndarray) -> None:
         self._mask.assign(Tensor(mask.astype(np.float32))).realize()
+
+    def retell(self, code: np.ndarray) -> None:
+        assert self._hints is not None, "it was made without hints"
+        self._hints = replace(self._hints, code=code)
+
+    def replace(
+        self, inputs: np.ndarray, targets: np.ndarray, features: np.ndarray | None
+    ) -> None:
+        self._inputs, self._targets = inputs.astype(np.float32), targets.astype(np.float32)
+        if features is not None and self._hints is not None:
+            self._hints = replace(self._hints, features=features)
 
     def state(self, *names: str) -> dict[str, np.ndarray]:
         every = {

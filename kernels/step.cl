@@ -248,6 +248,34 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
     out[PARAMETERS] = lane_sum(loss) * SCALE;
 }
 
+// tanh, within 2e-7: t = (1 - e) / (1 + e) with e = exp(-2 |u|), for the built-in is no vector's.
+inline vec bend(const vec u) {
+    const float magic = 12582912.0f; // 1.5 x 2^23: what is added to it is rounded to its last bits
+    const vec size = absolute(u);
+    const vec x = pick(MASK(size > 20.0f), (vec)20.0f, size) * -2.88539008f; // -2 / ln 2
+    const vec rounded = x + magic;
+    const vec f = (x - (rounded - magic)) * 0.693147181f; // |f| <= ln(2) / 2
+    const vec power = 1.0f + f * (1.0f + f * (0.5f + f * (0.166666667f + f * (0.0416666667f
+        + f * (0.00833333333f + f * 0.00138888889f)))));
+    const vec e = power * AS_VEC((AS_IVEC(rounded) << 23) + AS_IVEC((vec)1.0f));
+    return AS_VEC(AS_IVEC((1.0f - e) / (1.0f + e)) | (AS_IVEC(u) & SIGN));
+}
+
+// LANES values of which `count` are there, and 0 for the others.
+inline vec some(__global const float *from, const int count) {
+    if (count >= LANES) return LOAD(0, from);
+    float values[LANES];
+    for (int k = 0; k < LANES; k++) values[k] = k < count ? from[k] : 0.0f;
+    return LOAD(0, values);
+}
+
+inline void put(__global float *to, const int count, const vec given) {
+    if (count >= LANES) { STORE_ALL(given, 0, to); return; }
+    float values[LANES];
+    STORE_ALL(given, 0, values);
+    for (int k = 0; k < count; k++) to[k] = values[k];
+}
+
 // Sums the chunks of one restart, adds the sparse regulariser, and takes a step of Adam. What `mask`
 // has 0 for becomes 0.
 //   R(w) = 1/n sum( i_T (tanh((|w|-t) s) - tanh(-t s)) + i_L1 |w| )
@@ -259,31 +287,30 @@ inline void adam(const int restart, const int step, __global float *parameters, 
                  __global const float *schedule) {
     const float rate = schedule[step * SCHEDULE], strength = schedule[step * SCHEDULE + 1];
     const float mean_bias = schedule[step * SCHEDULE + 2], square_bias = schedule[step * SCHEDULE + 3];
-    float penalty = 0.0f, loss = 0.0f;
-    for (int i = 0; i < PARAMETERS; i++) {
-        const int at = restart * PARAMETERS + i;
-        float g = 0.0f;
+    __global const float *sums = partial + restart * CHUNKS * (PARAMETERS + 1);
+    vec penalty = (vec)0.0f;
+    for (int i = 0; i < PARAMETERS; i += LANES) {
+        const int at = restart * PARAMETERS + i, count = PARAMETERS - i;
+        vec g = (vec)0.0f;
         for (int chunk = 0; chunk < CHUNKS; chunk++)
-            g += partial[(restart * CHUNKS + chunk) * (PARAMETERS + 1) + i];
-        const float w = parameters[at], part = share[i];
-        if (part > 0.0f) {
-            const float size = w < 0.0f ? -w : w;
-            const float bent = tanh((size - THRESHOLD) * STEEPNESS);
-            penalty += part * (strength * (bent - FLOOR) + L1 * size);
-            const float slope = part * (strength * STEEPNESS * (1.0f - bent * bent) + L1);
-            g += w > 0.0f ? slope : (w < 0.0f ? -slope : 0.0f);
-        }
-        const float m = BETA1 * mean[at] + (1.0f - BETA1) * g;
-        const float v = BETA2 * square[at] + (1.0f - BETA2) * g * g;
-        mean[at] = m;
-        square[at] = v;
-        const float moved = w - rate * (m * mean_bias) / (sqrt(v * square_bias) + EPSILON);
-        parameters[at] = mask[at] > 0.0f ? moved : 0.0f;
+            g += some(sums + chunk * (PARAMETERS + 1) + i, count);
+        const vec w = some(parameters + at, count), part = some(share + i, count);
+        const vec size = absolute(w);
+        const vec bent = bend((size - THRESHOLD) * STEEPNESS);
+        penalty += part * (strength * (bent - FLOOR) + L1 * size);
+        const vec slope = part * (strength * STEEPNESS * (1.0f - bent * bent) + L1);
+        g += pick(MASK(size > 0.0f), AS_VEC(AS_IVEC(slope) | (AS_IVEC(w) & SIGN)), (vec)0.0f);
+        const vec m = BETA1 * some(mean + at, count) + (1.0f - BETA1) * g;
+        const vec v = BETA2 * some(square + at, count) + (1.0f - BETA2) * g * g;
+        put(mean + at, count, m);
+        put(square + at, count, v);
+        const vec moved = w - rate * (m * mean_bias) / (sqrt(v * square_bias) + EPSILON);
+        put(parameters + at, count, pick(MASK(some(mask + at, count) > 0.0f), moved, (vec)0.0f));
     }
-    for (int chunk = 0; chunk < CHUNKS; chunk++)
-        loss += partial[(restart * CHUNKS + chunk) * (PARAMETERS + 1) + PARAMETERS];
+    float loss = 0.0f;
+    for (int chunk = 0; chunk < CHUNKS; chunk++) loss += sums[chunk * (PARAMETERS + 1) + PARAMETERS];
     history[(step * RESTARTS + restart) * 2] = loss;
-    history[(step * RESTARTS + restart) * 2 + 1] = penalty;
+    history[(step * RESTARTS + restart) * 2 + 1] = lane_sum(penalty);
 }
 
 __kernel void gradient(__global float *partial, __global vec *scratch, Weights parameters,

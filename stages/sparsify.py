@@ -10,10 +10,12 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from bonsai.artifact import save_json, save_table, save_text
+from bonsai.counterexamples import Practice
 from bonsai.dataset import draw, load_dataset
+from bonsai.hints import Codes
 from bonsai.machine import Machine
 from bonsai.network import Network
-from bonsai.recipe import Recipe, Regularizer, schedule
+from bonsai.recipe import UNIT, Recipe, Regularizer, schedule
 from bonsai.sparsify import Pace, Sparsified, Wiring, sparsify
 from bonsai.train import Checkpoint
 from kernels.evaluate import Evaluator
@@ -40,10 +42,14 @@ def stage(parameters: Any, folder: Path) -> str:
         replace=p.replace,
         patience=p.patience,
     )
-    start = _start(trained, evaluator, float(pace.noise[0]), p.slots)
-    if start is None:
+    rows = _start(trained, evaluator, float(pace.noise[0]), p.slots)
+    if not rows.size:
         found = _unsparsified(trained, evaluator)
     else:
+        start = trained.rows(rows)
+        codes = Codes.load(folder / "hints.npz").rows(rows)
+        codes.code[~_hinted(rows, p.hinted)] = -1
+        told = codes.hints(data.states)
         every = p.rounds * p.steps
         recipe = Recipe(
             architecture=trained.architecture,
@@ -54,8 +60,8 @@ def stage(parameters: Any, folder: Path) -> str:
             rate=schedule(p.rate, every),
             strength=np.full(every, p.strength),
             factor=np.full(every, trained.factor),
-            noise=schedule(p.noise, every),
-            hinted_noise=np.zeros(every),
+            noise=schedule(p.noise, every) * _borne(start, evaluator, schedule(p.noise, every)[0]),
+            hinted_noise=schedule(p.hinted_noise, every),
             binarize=np.full(every, p.binarize),
             leak=trained.leak,
             regularizer=Regularizer(
@@ -65,8 +71,13 @@ def stage(parameters: Any, folder: Path) -> str:
                 t.regularizer.biases,
             ),
         )
-        training = KERNELS[t.kernel](recipe, data.inputs, data.targets, start.parameters)
-        content = (folder / "runs.npz").read_bytes() + (folder / "dataset.parquet").read_bytes()
+        training = KERNELS[t.kernel](recipe, data.inputs, data.targets, start.parameters, told)
+        taught, tested = (int(p.counterexamples * len(s)) // UNIT * UNIT for s in (data, fresh))
+        practice = Practice(
+            machine, training, data, codes, evaluator, fresh, taught, tested, p.seed
+        )
+        files = ("runs.npz", "hints.npz", "dataset.parquet")
+        content = b"".join((folder / name).read_bytes() for name in files)
         key = hashlib.sha256(content + OmegaConf.to_yaml(p).encode()).hexdigest()
         checkpoint = Checkpoint(CHECKPOINTS / folder.name / "sparsify.npz", key)
         with tqdm(
@@ -75,22 +86,50 @@ def stage(parameters: Any, folder: Path) -> str:
 
             def report(row: np.ndarray) -> None:
                 bar.update()
-                bar.set_postfix(smallest=row[0], median=row[1], kept=row[2], candidates=row[3])
+                names = ("smallest", "median", "kept", "candidates", "counterexamples")
+                bar.set_postfix(dict(zip(names, row, strict=True)))
 
-            found = sparsify(start, training, evaluator, pace, p.seed, p.keep, checkpoint, report)
+            found = sparsify(
+                start,
+                training,
+                evaluator,
+                pace,
+                p.seed,
+                p.keep,
+                None if told is None else codes.code,
+                practice if tested and taught else None,
+                checkpoint,
+                report,
+            )
         checkpoint.delete()
     _save(found, folder)
     return f"{len(found.size)} candidates, the smallest of size {found.size[0]}"
 
 
-def _start(trained: Network, evaluator: Evaluator, noise: float, slots: int) -> Network | None:
-    """The exact restarts, those that bear most noise first, again and again to fill all slots."""
+def _start(trained: Network, evaluator: Evaluator, noise: float, slots: int) -> np.ndarray:
+    """(slots,) the exact restarts, those that bear most noise first, again and again; or (0,)."""
     exact = evaluator.right(trained.parameters, trained.factor) == evaluator.sequences
-    if not exact.any():
-        return None
     rows = np.flatnonzero(exact)
+    if not rows.size:
+        return rows
     bears = evaluator.right(trained.parameters[rows], trained.factor, noise=noise)
-    return trained.rows(np.resize(rows[np.argsort(-bears, kind="stable")], slots))
+    return np.resize(rows[np.argsort(-bears, kind="stable")], slots)
+
+
+def _borne(start: Network, evaluator: Evaluator, noise: float) -> float:
+    """What noise is multiplied with so that half of the networks stay right under it."""
+    for scale in (1.0, 0.5, 0.25):
+        right = evaluator.right(start.parameters, start.factor, noise=scale * noise)
+        if (right == evaluator.sequences).mean() >= 0.5:
+            return scale
+    return 0.0
+
+
+def _hinted(rows: np.ndarray, share: float) -> np.ndarray:
+    """(slots,) bool: which slots keep their hints. Others of the same restart (rows) do not."""
+    slot = np.arange(len(rows))
+    slot += slot // len(np.unique(rows))  # so that a restart's slots take turns
+    return np.floor((slot + 1) * share) > np.floor(slot * share)
 
 
 def _unsparsified(trained: Network, evaluator: Evaluator) -> Sparsified:
@@ -98,7 +137,7 @@ def _unsparsified(trained: Network, evaluator: Evaluator) -> Sparsified:
     passed = evaluator.right(trained.parameters, trained.factor)
     best = trained.rows(np.array([int(np.argmax(passed))]))
     size = Wiring(best.architecture).size(best.parameters != 0)
-    return Sparsified(best, size, np.zeros((0, 4), np.int32))
+    return Sparsified(best, size, np.zeros((0, 5), np.int32))
 
 
 def _save(found: Sparsified, folder: Path) -> None:
@@ -112,7 +151,7 @@ def _save(found: Sparsified, folder: Path) -> None:
             "size": pa.array(found.size, pa.int32()),
         },
     )
-    lines = ["round,smallest,median,kept,candidates"]
+    lines = ["round,smallest,median,kept,candidates,counterexamples"]
     lines += [",".join(map(str, [n + 1, *row])) for n, row in enumerate(found.log.tolist())]
     save_text(folder / "sparsify.csv", "\n".join(lines) + "\n")
     save_json(
@@ -121,6 +160,7 @@ def _save(found: Sparsified, folder: Path) -> None:
             "rounds": len(found.log),
             "candidates": len(found.size),
             "smallest": int(found.size[0]),
+            "counterexamples": int(found.log[-1, 4]) if len(found.log) else 0,
         },
     )
 

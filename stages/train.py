@@ -41,6 +41,7 @@ def stage(parameters: Any, folder: Path) -> str:
     for restart in trained.dropped:
         tqdm.write(f"restart {restart} dropped: its loss was not finite")
     trained.network.save(folder / "runs.npz")
+    trained.codes.save(folder / "hints.npz")
     _save_history(trained, folder)
     exact = int(trained.exact.sum())
     save_json(

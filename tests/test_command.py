@@ -211,11 +211,14 @@ def test_help_has_a_line_a_command():
 def test_undecided_and_unreadable_plants_are_told(said, tmp_path):
     account = importlib.import_module("bonsai.account")
     folder = tmp_path / "data/plants/bad"
-    save_json(folder / "train.json", {"steps": 9, "restarts": 4, "exact_restarts": 2})
+    attempt = {"cells": [[6, 4]], "stacked": False, "steps": 9, "exact": 2}
+    found = {"steps": 9, "restarts": 4, "exact_restarts": 2, "attempts": [attempt]}
+    save_json(folder / "train.json", found)
     save_table(folder / "proofs.parquet", "proofs", {"verdict": ["wrong", "undecided"]})
     assert account.reached(folder, {"machine"}) == ([], [])
     told, advice = account.reached(folder, {"train"})
-    assert (told, advice) == (["  training     2 of 4 restarts exact after 9 steps"], [])
+    training = "  training     2 of 4 restarts exact after 9 steps, cells [[6, 4]]"
+    assert (told, advice) == ([training], [])
     grow(folder, moved(delay1, 0, 0.5), "delay1", reason="spent")
     told, advice = account.reached(folder, {"train", "prove", "polish"})
     assert told[1:] == [

@@ -155,6 +155,8 @@ def test_a_damaged_file_is_named(
         ("sparsify", "dataset.parquet"),
         ("clip", "machine.parquet"),
         ("dce", "dataset.parquet"),
+        ("prove", "machine.parquet"),
+        ("polish", "machine.parquet"),
         ("extract", "certificate.npz"),
     ],
 )

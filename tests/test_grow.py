@@ -150,7 +150,7 @@ def grow(copy: Copy, *overrides: str, fails: bool = False) -> str:
 
 def test_a_task_that_is_not_proven_is_told_with_what_to_try(copy: Copy) -> None:
     said = grow(copy, "train.steps=1", fails=True)
-    assert "xor is not proven\n  training     0 of 8 restarts exact after 1 step\n" in said
+    assert "xor is not proven\n  training     0 of 8 restarts exact after 1 step, cells" in said
     assert "wrong at     step 0 of the input" in said
     assert 'make grow TASK=outside/Xor.pla SET="train.steps=2 train.restarts=16"' in said
 

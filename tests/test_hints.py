@@ -7,9 +7,9 @@ from omegaconf import OmegaConf
 import stages.dataset
 import stages.machine
 import stages.train
-from bonsai.artifact import load_json
+from bonsai.artifact import ArtifactError, load_json
 from bonsai.dataset import draw
-from bonsai.hints import features, hints
+from bonsai.hints import Codes, codes, features
 from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer
 from bonsai.sizing import attempts, depth, distinguishing, length
@@ -25,26 +25,36 @@ LEAK = 0.0625
 def test_every_code_tells_all_states_apart(task):
     machine, rng = TASKS[task]().minimized(), np.random.default_rng(0)
     table = features(machine, np.random.default_rng(0))[0]
-    states = np.arange(len(machine.states)).reshape(1, -1)
-    found = hints(machine, states, [3, 16], 12, 1.0, rng)
-    hinted = (found.code >= 0).any(axis=1)
-    assert hinted.sum() >= 8  # in three neurons some machines have few codes, or none
-    for code in found.code[hinted]:
-        own = found.features[0][:, code[code >= 0]]  # (Q, n)
+    found = codes(machine, [3, 16], 12, 1.0, rng)
+    assert found.hinted.sum() >= 8  # in three neurons some machines have few codes, or none
+    for code in found.code[found.hinted]:
+        own = found.table[:, code[code >= 0]]  # (Q, n)
         assert len(np.unique(own, axis=0)) == len(machine.states)
     assert len(np.unique(np.concatenate([table, -table]), axis=0)) == 2 * len(table)
 
 
 def test_a_share_of_the_restarts_has_hints():
     machine = TASKS["gates"]()
-    found = hints(machine, np.zeros((4, 5), int), [4], 10, 0.3, np.random.default_rng(0))
-    assert ((found.code >= 0).any(axis=1)).sum() == 3
+    found = codes(machine, [4], 10, 0.3, np.random.default_rng(0))
+    assert found.hinted.sum() == 3
 
 
 def test_there_is_nothing_to_tell_without_states_or_room():
     rng = np.random.default_rng(0)
-    assert hints(TASKS["bitwise_xor"](), np.zeros((4, 5), int), [4], 10, 1.0, rng) is None
-    assert hints(TASKS["div7"](), np.zeros((4, 5), int), [2, 1], 10, 1.0, rng) is None
+    states = np.zeros((4, 5), int)
+    assert codes(TASKS["bitwise_xor"](), [4], 10, 1.0, rng).hints(states) is None
+    assert codes(TASKS["div7"](), [2, 1], 10, 1.0, rng).hints(states) is None
+
+
+def test_codes_are_kept_in_a_file(tmp_path):
+    found = codes(TASKS["gates"](), [4], 10, 0.5, np.random.default_rng(0))
+    found.save(tmp_path / "hints.npz")
+    again = Codes.load(tmp_path / "hints.npz")
+    np.testing.assert_array_equal(found.table, again.table)
+    np.testing.assert_array_equal(found.code, again.code)
+    Codes(found.table[:, :0], found.code).save(tmp_path / "hints.npz")
+    with pytest.raises(ArtifactError, match="no valid hints"):
+        Codes.load(tmp_path / "hints.npz")
 
 
 def test_what_is_taught_works_when_it_runs_free():
@@ -72,7 +82,7 @@ def test_what_is_taught_works_when_it_runs_free():
     start[:, a.mask("initial")] = -1
     evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=False)
     exact = []
-    for told in (hints(machine, data.states, [6], 8, 1.0, rng), None):
+    for told in (codes(machine, [6], 8, 1.0, rng).hints(data.states), None):
         training = FusedTraining(recipe, data.inputs, data.targets, start, told)
         training.advance(steps)
         right = evaluator.right(training.state("parameters")["parameters"], 0.5)

@@ -185,6 +185,17 @@ def test_kiss2_expands_rows_for_every_state():
     assert machine.next.tolist() == [[1, 0], [1, 0]]
 
 
+def test_kiss2_starts_where_a_first_row_for_every_state_leads():
+    machine = parse_kiss2(".i 1\n.o 1\n1 * a 0\n0 b b 1\n0 a b 0\n")
+    assert machine.states == ("a", "b")
+
+
+def test_kiss2_rows_that_demand_nothing_make_their_input_illegal():
+    machine = parse_kiss2(".i 1\n.o 2\n0 a a 1-\n1 a * --\n")
+    assert machine.states == ("a",)
+    assert machine.symbols.tolist() == [[-1]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

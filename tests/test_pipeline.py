@@ -4,7 +4,6 @@ The copies are made once for the whole file. A test that changes parameters puts
 every test finds the first copy as `dvc repro` left it.
 """
 
-import ast
 import json
 import os
 import random
@@ -21,6 +20,8 @@ import pytest
 import yaml
 from conftest import ROOT
 from kills import MAKE, killed, left_over
+
+from stages import code
 
 TINY = "garden=tiny"
 PLANTS = ("delay1", "delay2")
@@ -100,8 +101,8 @@ class Copy:
 
 
 def _ran(said: str) -> set[str]:
-    """All but `configure`, which makes nothing and runs whenever params.yaml has changed."""
-    return set(re.findall(r"Running stage '([^']+)'", said)) - {"configure"}
+    """All but `configure` and `code`, which look at params.yaml and the code when these change."""
+    return set(re.findall(r"Running stage '([^']+)'", said)) - {"configure", "code"}
 
 
 @pytest.fixture(scope="module")
@@ -313,30 +314,25 @@ def test_dag_leads_from_the_machine_to_the_report(copy: Copy) -> None:
         assert f'"{stage}@delay2" ->' in dag
 
 
-def _read_by(module: Path, seen: set[Path]) -> set[Path]:
-    """The project's files that running this module reads: modules, kernels and templates."""
-    if module in seen or module.name == "__init__.py":
-        return seen
-    seen.add(module)
-    for node in ast.walk(ast.parse((ROOT / module).read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            value = getattr(node, "value", None)
-            if isinstance(value, str) and (value.endswith(".cl") or value in ("templates", "web")):
-                seen.add(module.parent / value)
-            continue
-        for name in names:
-            imported = Path(*name.split(".")).with_suffix(".py")
-            if (ROOT / imported).is_file():
-                _read_by(imported, seen)
-    return seen
+def test_every_stage_depends_on_its_code() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert set(stages) - {"configure", "code"} == set(code.STAGES)
+    assert stages["code"]["outs"] == [f"data/code/{stage}.txt" for stage in code.STAGES]
+    for stage in code.STAGES:
+        own = [d for d in stages[stage]["deps"] if not d.startswith(("data/plants", "tasks"))]
+        assert own == [f"data/code/{stage}.txt"]
 
 
-@pytest.mark.parametrize("stage", [*STAGES, "report"])
-def test_a_stage_depends_on_all_the_code_it_runs(stage: str) -> None:
-    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
-    listed = {dep for dep in deps if not dep.startswith("data/") and dep != "tasks"}
-    assert listed == {str(p) for p in _read_by(Path("stages", f"{stage}.py"), set())}
+@pytest.mark.usefixtures("root")
+def test_the_code_of_a_stage_is_what_it_imports_and_reads() -> None:
+    train, report = ({str(p) for p in code.read_by(s)} for s in ("train", "report"))
+    assert {"stages/train.py", "bonsai/hints.py", "kernels/step.cl"} <= train
+    assert not {"bonsai/prove.py", "stages/prove.py", "bonsai/chart.py"} & train
+    assert {"bonsai/chart.py", "bonsai/templates/report.html"} <= report
+    assert "bonsai/web/main.js" in {str(p) for p in code.read_by("render")}
+
+
+def test_what_no_other_stage_imports_makes_only_its_own_stage_run_again(unchanged: Copy) -> None:
+    path = unchanged.folder / "bonsai/report.py"
+    path.write_text(path.read_text() + "# changed\n")
+    assert unchanged.repro() == ({"report"}, set())

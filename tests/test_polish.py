@@ -7,7 +7,7 @@ import pytest
 from bonsai.certificate import Certificate
 from bonsai.check import check
 from bonsai.dataset import draw
-from bonsai.polish import Numbers, grid, polish, rank, roughness
+from bonsai.polish import SMALL, Numbers, connected, grid, polish, rank, roughness
 from bonsai.prove import prove
 from bonsai.tasks import TASKS
 from kernels.evaluate import GraphEvaluator, VariantEvaluator
@@ -28,6 +28,21 @@ def test_a_rough_graph_becomes_round_and_no_larger():
     assert graph.size < rough.size
     assert isinstance(found, Certificate)
     check(found, graph, machine)
+
+
+@pytest.mark.parametrize("name", ["delay2", "parens"])
+def test_a_connected_graph_has_every_forward_edge_and_computes_the_same(name):
+    graph = getattr(made, name)
+    full = connected(graph)
+    assert len(full.edges) > len(graph.edges)
+    assert full.size == graph.size
+    later = [(i, j) for j in full.where("output", "recurrent", "head") for i in range(j)]
+    wanted = {(i, j) for i, j in later if full.nodes[i].kind != "head"}
+    assert {(e.source, e.target) for e in full.edges} == wanted
+    x = sequences(TASKS[name]()).inputs[:4].astype(np.float32)
+    np.testing.assert_array_equal(full.run(x), graph.run(x))
+    large = made.lookup(TASKS["gates"]())
+    assert len(large.edges) > SMALL or connected(large) == large
 
 
 def test_the_search_is_repeatable():

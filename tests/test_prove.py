@@ -17,7 +17,7 @@ from bonsai.graph import Graph, save_graphs
 from bonsai.machine import Machine
 from bonsai.network import Architecture, Network
 from bonsai.points import Plan
-from bonsai.prove import prove
+from bonsai.prove import FitError, prove
 from bonsai.tasks import TASKS
 from stages import ParameterError
 from stages.polish import stage as polish_stage
@@ -221,7 +221,7 @@ def test_arithmetic_that_rounds_is_named():
 
 
 def test_a_graph_of_another_task_is_refused():
-    with pytest.raises(ValueError, match="has 1 input nodes, machine gates needs 3"):
+    with pytest.raises(FitError, match="has 1 input nodes, machine gates needs 3"):
         prove(made.delay1, TASKS["gates"]())
 
 

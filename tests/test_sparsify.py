@@ -5,12 +5,13 @@ import bonsai.train
 from bonsai.dataset import draw
 from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer
-from bonsai.sparsify import Pace, Wiring, sparsify
+from bonsai.sparsify import Pace, Wiring, _ladder, sparsify
 from bonsai.tasks import TASKS
 from bonsai.train import Checkpoint, train
 from kernels.evaluate import Evaluator
 from kernels.fused import FusedTraining
 from kernels.oracle import forward
+from stages.sparsify import _borne, _hinted
 
 LEAK = 0.0625
 PACE = Pace(np.full(12, 0.02), 40, 0.15, 0.3, 0.5, 4, 12)
@@ -58,7 +59,9 @@ def shrunk(trained, checkpoint=None, report=lambda row: None):
         network.parameters,
     )
     evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
-    return sparsify(network, training, evaluator, PACE, 0, 20, checkpoint, report)
+    return sparsify(
+        network, training, evaluator, PACE, 0, 20, checkpoint=checkpoint, report=report
+    )
 
 
 def test_candidates_are_smaller_and_still_right(trained):
@@ -140,3 +143,38 @@ def test_labels_follow_the_rows():
     network = Network(a, 0.5, 0.0, np.zeros((3, a.size), np.float32), labels, labels + 10)
     some = network.rows(np.array([2, 0]))
     assert (some.restart.tolist(), some.candidate.tolist()) == ([6, 4], [16, 14])
+
+
+def test_hinted_slots_are_taught_the_states_that_they_keep():
+    a = Architecture(1, ((2, 3),), 1)
+    wiring = Wiring(a)
+    mask = np.ones((2, a.size), bool)
+    weight = a.block("weight", 0)
+    rows = np.arange(a.size)[weight.slice].reshape(weight.shape)  # [x, s] x [o, s']
+    mask[1, rows[:, 3]] = False  # of the second state
+    code = np.array([[0, 1, -1], [0, 1, -1]], np.int32)
+    assert wiring.taught(code, mask).tolist() == [[0, 1, -1], [0, -1, -1]]
+
+
+def test_the_slots_of_a_restart_take_turns_with_their_hints():
+    rows = np.resize([3, 5], 8)
+    hinted = _hinted(rows, 0.5)
+    assert hinted.sum() == 4
+    assert all(hinted[rows == r].sum() == 2 for r in (3, 5))
+    assert _hinted(rows, 1.0).all()
+    assert not _hinted(rows, 0.0).any()
+
+
+def test_noise_is_halved_until_half_of_the_networks_bear_it(trained):
+    network, _, check = trained
+    evaluator = Evaluator(network.architecture, LEAK, check.inputs, check.targets, early=True)
+    shares = [_borne(network, evaluator, noise) for noise in (0.0, 0.5, 4.0, 64.0)]
+    assert shares[0] == 1
+    assert shares[-1] == 0
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_a_ladder_takes_what_is_larger_by_a_tenth():
+    size = np.array([10, 10, 11, 12, 12, 14, 20])
+    assert _ladder(np.arange(7), size) == [0, 2, 5, 6]
+    assert _ladder(np.array([], int), size) == []

@@ -107,6 +107,8 @@ class Sparsify:
     rate: list[list[float]] = MISSING
     strength: float = MISSING
     noise: list[list[float]] = MISSING
+    hinted: float = MISSING
+    hinted_noise: list[list[float]] = MISSING
     binarize: float = MISSING
     validation_noise: list[list[float]] = MISSING
     share: float = MISSING
@@ -117,6 +119,7 @@ class Sparsify:
     sequences: int = MISSING
     length: int = MISSING
     tilted: float = MISSING
+    counterexamples: float = MISSING
     keep: int = MISSING
 
 
@@ -346,7 +349,10 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         rate=knots,
         strength=natural,
         noise=knots,
+        hinted=share,
+        hinted_noise=knots,
         binarize=natural,
+        counterexamples=share,
         validation_noise=knots,
         share=share,
         neurons=share,

@@ -1,0 +1,125 @@
+"""Words that networks get wrong, as training data."""
+
+import numpy as np
+import pytest
+
+from bonsai.counterexamples import Practice, near
+from bonsai.dataset import Sequences, draw
+from bonsai.hints import Codes
+from bonsai.machine import Machine
+from bonsai.network import Architecture, Network
+from bonsai.recipe import UNIT
+from bonsai.sparsify import Pace, sparsify
+from bonsai.tasks import TASKS
+from bonsai.train import train
+from kernels.evaluate import Evaluator
+from kernels.fused import FusedTraining
+from tests.test_sparsify import LEAK, recipe
+
+RUN = 2
+
+
+def pair() -> Machine:
+    """Whether the last two inputs were both 1."""
+
+    def step(ones, x):
+        ones = min(ones + 1, RUN) if x[0] else 0
+        return ones, (ones == RUN,)
+
+    return Machine.from_step(0, step, ["x"], name="pair")
+
+
+@pytest.mark.parametrize("length", [4, 12, 30])
+def test_neighbours_are_legal_and_reach_what_the_word_reaches(length):
+    machine = TASKS["parens"]()
+    rng = np.random.default_rng(0)
+    symbols, _ = machine.sample(rng, 3, 20)
+    words = [symbols[0, :3], symbols[1, :20], symbols[2, :9]]
+    found = near(machine, words, rng, 48, length)
+    assert found.inputs.shape == (48, length, len(machine.inputs))
+    symbol = {tuple(s): a for a, s in enumerate(machine.symbols.tolist())}
+    for x, y, after in zip(found.inputs, found.targets, found.states, strict=True):
+        word = [symbol[tuple(bits)] for bits in x.tolist()]
+        path, outputs = machine.run(word)  # raises where it is not legal
+        assert path[1:] == after.tolist()
+        assert outputs.tolist() == y.tolist()
+    for n, word in enumerate(words):
+        own = found.inputs[n]  # goes on as the word does, from a shortest way into it
+        fits = min(len(word), length)
+        if len(word) <= length:
+            assert own[:fits].tolist() == machine.symbols[word].tolist()
+        else:
+            ends = own[:length].tolist(), machine.symbols[word].tolist()
+            shared = next(k for k in range(length, 0, -1) if ends[0][-k:] == ends[1][-k:])
+            assert shared >= length - len(machine.states)
+    assert len(np.unique(found.inputs.reshape(48, -1), axis=0)) > (3, 12)[length > 4]
+
+
+def test_neighbours_are_the_same_for_the_same_words():
+    machine = TASKS["gates"]()
+    words = [machine.sample(np.random.default_rng(1), 1, 12)[0][0]]
+    one, two = (near(machine, words, np.random.default_rng(7), 32, 10) for _ in range(2))
+    np.testing.assert_array_equal(one.inputs, two.inputs)
+
+
+@pytest.fixture(scope="module")
+def grown():
+    """What sparsify makes of right networks with words that never ask for a 1 at the end, without
+    and with practice."""
+    machine, rng = pair().minimized(), np.random.default_rng(3)
+    data, check = draw(machine, rng, 32768, 10), draw(machine, rng, 8192, 10)
+    a = Architecture(1, ((4, 3),), 1)
+    start = a.initialize(rng, 16)
+    training = FusedTraining(recipe(a, 16, 800), data.inputs, data.targets, start)
+    evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=False)
+    result = train(training.recipe, training, evaluator, 100, 1000, 0.1)
+    network = result.network.rows(result.accuracy[-1] == 1)
+    assert len(network) >= 4
+    data, check = (kept(s, n) for s, n in ((data, 1024), (check, 256)))
+    pace = Pace(np.zeros(20), 40, 0.15, 0.3, 0.5, 4, 20)
+    found = []
+    for practised in (False, True):
+        evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
+        own = recipe(a, len(network), pace.rounds * pace.steps)
+        training = FusedTraining(own, data.inputs, data.targets, network.parameters)
+        codes = Codes(np.zeros((RUN + 1, 0), np.int8), np.full((len(network), 3), -1, np.int32))
+        practice = Practice(machine, training, data, codes, evaluator, check, 256, 4 * UNIT, 0)
+        given = practice if practised else None
+        found.append(sparsify(network, training, evaluator, pace, 0, 20, practice=given))
+    return machine, found
+
+
+def kept(data: Sequences, count: int) -> Sequences:
+    rows = np.flatnonzero((data.targets < 0).all(axis=(1, 2)))[:count]
+    assert len(rows) == count
+    return Sequences(data.inputs[rows], data.targets[rows], data.states[rows])
+
+
+def test_counterexamples_are_found_and_learned_from(grown):
+    machine, (without, practised) = grown
+    assert without.log[-1, 4] == 0
+    assert practised.log[-1, 4] > 0
+    a = practised.network.architecture
+    fresh = near(machine, [np.ones(RUN, int)], np.random.default_rng(9), 256, 16)
+    evaluator = Evaluator(a, LEAK, fresh.inputs, fresh.targets, early=False)
+    best = [evaluator.right(f.network.parameters, 0.5).max() for f in (without, practised)]
+    assert best[1] > best[0]
+
+
+def test_words_that_are_got_wrong_are_told_once():
+    machine = pair().minimized()
+    a = Architecture(1, ((2, 2),), 1)
+    parameters = np.zeros((2, a.size), np.float32)
+    parameters[:, a.mask("bias")] = 1.0  # always 1
+    labels = np.zeros(2, np.int32)
+    network = Network(a, 0.5, LEAK, parameters, labels, labels)
+    data = draw(machine, np.random.default_rng(0), 16, 10)
+    evaluator = Evaluator(a, LEAK, data.inputs, data.targets, early=True)
+    training = FusedTraining(recipe(a, 2, 10), data.inputs, data.targets, parameters)
+    codes = Codes(np.zeros((RUN + 1, 0), np.int8), np.full((2, 2), -1, np.int32))
+    practice = Practice(machine, training, data, codes, evaluator, data, 16, 16, 0)
+    (word,) = practice.examine(network)
+    assert len(word) == 1
+    before = evaluator.right(parameters, 0.5)
+    practice.teach([word])
+    assert (evaluator.right(parameters, 0.5) <= before).all()
