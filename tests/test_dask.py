@@ -29,6 +29,7 @@ from bonsai import batches
 from bonsai.batches import Batch, Finished, Problem, merged, split, train_here
 from bonsai.cluster import ClusterError, cluster
 from bonsai.dataset import draw, save_dataset
+from bonsai.hints import Codes
 from bonsai.network import Architecture, Network
 from bonsai.sizing import Attempt
 from bonsai.tasks import TASKS
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("root")
 
 PLANT = "delay1"
 LIMIT = 120  # seconds that nothing here may take
-MADE = ("runs.npz", "history.parquet", "train.json", "curves.csv")
+MADE = ("runs.npz", "hints.npz", "history.parquet", "train.json", "curves.csv")
 OVERRIDES = (
     TINY, "train.restarts=11", "train.together=3", "train.steps=6000", "train.patience=99",
 )  # fmt: skip
@@ -444,19 +445,18 @@ def test_a_batch_alone_is_what_was_trained_before_there_were_batches() -> None:
 def test_every_other_restart_has_hints(
     plant: Path, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem, shares = Problem.load(plant), []
+    hinted: list[int] = []
 
-    def hints(
-        machine: Any, states: Any, sizes: Any, restarts: int, share: float, rng: Any
-    ) -> None:
-        shares.append(restarts * share)
+    def train(*_: Any, codes: Codes, **__: Any) -> Trained:
+        hinted.append(int(codes.hinted.sum()))
+        return parted(10, len(codes.code))
 
-    monkeypatch.setattr(batches, "hints", hints)
-    monkeypatch.setattr(batches, "train", lambda *_, **__: parted(10, 1))
+    monkeypatch.setattr(batches, "train", train)
+    problem = Problem.load(plant)
     for batch in split(SETTINGS | {"together": together}, ATTEMPT, 0):
         batches.train_batch(batch, problem)
-    assert sum(shares) == 4
-    assert max(shares) <= (together + 1) // 2
+    assert sum(hinted) == 4
+    assert max(hinted) <= (together + 1) // 2
 
 
 def test_what_is_finished_is_not_trained_again(
@@ -475,6 +475,7 @@ def test_what_is_finished_is_not_trained_again(
         assert getattr(again, name).tobytes() == getattr(first, name).tobytes()
     assert again.network.parameters.tobytes() == first.network.parameters.tobytes()
     assert again.network.factor == first.network.factor
+    assert again.codes.code.tobytes() == first.codes.code.tobytes()
     finished.delete()
     assert list((tmp_path / "kept").iterdir()) == []
 
@@ -493,6 +494,7 @@ def parted(steps: int, restarts: int, dropped: tuple[int, ...] = (), first: int 
         accuracy=np.broadcast_to(np.float32(checks[:, None] / 100), (len(checks), size)),
         live=np.broadcast_to(checks[:, None] + number, (len(checks), size)),
         dropped=dropped,
+        codes=Codes(np.int8([[-1], [1]]), np.full((size, 1), 0, np.int32)),
     )
 
 
@@ -510,6 +512,7 @@ def test_a_batch_that_stopped_before_others_stays_as_it_was() -> None:
     assert found.live.tolist() == [
         [5, 6, 7, 9, 10], [10, 11, 12, 14, 10], [10, 11, 17, 19, 10], [10, 11, 22, 24, 10]
     ]  # fmt: skip
+    assert found.codes.code[:, 0].tolist() == [0, 0, 1, 1, 2]  # each batch has features of its own
     assert (found.accuracy[-1] == np.float32([0.1, 0.1, 0.2, 0.2, 0.05])).all()
 
 
