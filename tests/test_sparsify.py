@@ -165,7 +165,7 @@ def test_the_slots_of_a_restart_take_turns_with_their_hints():
     assert not _hinted(rows, 0.0).any()
 
 
-def test_noise_is_halved_until_half_of_the_networks_bear_it(trained):
+def test_noise_is_halved_until_a_quarter_of_the_networks_bears_it(trained):
     network, _, check = trained
     evaluator = Evaluator(network.architecture, LEAK, check.inputs, check.targets, early=True)
     shares = [_borne(network, evaluator, noise) for noise in (0.0, 0.5, 4.0, 64.0)]
