@@ -6,7 +6,7 @@
 import argparse
 from importlib.util import find_spec
 
-from benchmarks import evaluation, picture, pruning, scaling, training
+from benchmarks import cluster, evaluation, picture, pruning, scaling, training
 from stages import PLANTS
 
 NEEDS = {"jax": "optax", "torch.compile": "torch", "torch eager": "torch", "tinygrad": "tinygrad"}
@@ -29,6 +29,7 @@ def main() -> None:
     evaluation.run(rounds)
     pruning.run(PLANTS, pruning.SEQUENCES)
     scaling.run(rounds)
+    cluster.run(min(5, rounds))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from bonsai.tasks import TASKS
 
 WORKERS = (1, 2)
 RESTARTS, SEQUENCES, LENGTH = 8, 32768, 24
+BATCHES, STEPS = 8, 8000  # of a turn, and of a batch
 ATTEMPT = Attempt(((12, 6),), stacked=False, hinted=0.5)
 SETTINGS: dict[str, Any] = {
     "seed": 0,
@@ -66,7 +67,7 @@ def batches(number: int, steps: int, fresh: Iterator[int]) -> list[Batch]:
     return [Batch(settings, ATTEMPT, 0, n, n * RESTARTS, RESTARTS) for n in islice(fresh, number)]
 
 
-def run(rounds: int, number: int, steps: int) -> None:
+def run(rounds: int, number: int = BATCHES, steps: int = STEPS) -> None:
     """Measure, print a table, and write `results/cluster.json`."""
     os.environ["POCL_MAX_PTHREAD_COUNT"] = "1"  # of this process, and of the workers
     described, fresh = machine(), count()
@@ -118,8 +119,8 @@ def _row(row: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Throughput of one worker and of two")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=8, help="of a turn")
-    parser.add_argument("--steps", type=int, default=8000, help="of a batch")
+    parser.add_argument("--batches", type=int, default=BATCHES, help="of a turn")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a batch")
     given = parser.parse_args()
     run(given.rounds, given.batches, given.steps)
 

@@ -120,7 +120,11 @@ def _started(address: str, count: int) -> Iterator[Callable[[], None]]:
 
     They end with the block, or with the scheduler. Yields what raises ClusterError if they have.
     """
-    share = str(max(1, len(os.sched_getaffinity(0)) // count))
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # macOS
+        cores = os.cpu_count() or 1
+    share = str(max(1, cores // count))
     settings = {
         "POCL_MAX_PTHREAD_COUNT": share,
         "POCL_CPU_MAX_CU_COUNT": share,  # what PoCL 4 and later call it
