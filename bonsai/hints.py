@@ -61,7 +61,16 @@ class Codes:
 
     def hints(self, states: np.ndarray) -> Hints | None:
         """For sequences whose machine is in `states` (N, T) after each step; None if none are."""
-        return Hints(self.table[states], self.code) if self.hinted.any() else None
+        return Hints(self.features(states), self.code) if self.hinted.any() else None
+
+    def features(self, states: np.ndarray) -> np.ndarray:
+        """(N, T, K). Raises ArtifactError if the machine has no such states."""
+        if states.max(initial=0) >= len(self.table):
+            raise ArtifactError(
+                f"hints for {len(self.table)} states and sequences with {states.max() + 1}: they "
+                "are of different tasks; run `dvc repro` again"
+            )
+        return np.asarray(self.table[states])
 
     def rows(self, index: np.ndarray) -> "Codes":
         """Of the restarts at these positions, or under this mask."""

@@ -295,7 +295,7 @@ def test_tilted_words_walk_to_transitions_that_random_ones_hardly_meet():
 
 def test_a_walk_goes_the_shortest_way():
     machine = TASKS["parens"]()  # a chain of depths, with "(" down and ")" up
-    towards = machine._towards()
+    towards = machine.towards()
     depth = np.arange(9)
     expected = np.where(depth[:, None] < depth, 0, 1)
     np.fill_diagonal(expected, -1)

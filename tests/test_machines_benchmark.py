@@ -135,8 +135,8 @@ def test_shares_are_by_states():
 def test_a_garden_stands_beside_what_others_report():
     rows = [ROW | {"name": "div3", "kind": "mips"}, ROW | {"name": "tomita1", "kind": "tomita"}]
     said = shares.garden(rows).splitlines()
-    assert said[2] == "| `div3` | 2 | no | yes | yes | 3 | 4 + 1 | 12 | 5 |"
-    assert said[3] == "| `tomita1` | 2 |  |  | yes | 3 | 4 + 1 | 12 | 5 |"
+    assert said[2] == "| `div3` | 2 | yes | yes | 3 | 4 + 1 | 12 | 5 |"
+    assert said[3] == "| `tomita1` | 2 |  | yes | 3 | 4 + 1 | 12 | 5 |"
 
 
 def test_what_others_report_is_of_the_tasks_of_mips():
