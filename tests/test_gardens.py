@@ -30,7 +30,11 @@ STAGES = (
 
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize(
-    ("garden", "task", "most"), [("mips", "bit_shift_right", 3), ("tomita", "tomita1", 7)]
+    ("garden", "task", "most"),
+    [
+        ("mips", "bit_shift_right", 3),
+        pytest.param("mips", "add_mod4", 30, marks=pytest.mark.slow),
+    ],
 )
 def test_a_task_is_grown_with_the_default_plant(tmp_path: Path, garden, task, most):
     own = OmegaConf.create(composed([f"garden={garden}"])).plants[task]
