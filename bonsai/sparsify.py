@@ -21,8 +21,9 @@ from itertools import zip_longest
 import numpy as np
 
 from bonsai.counterexamples import Practice
-from bonsai.network import Architecture, Network
+from bonsai.network import Network
 from bonsai.train import Checkpoint, Training
+from bonsai.wiring import Wiring
 from kernels.evaluate import Evaluator
 
 JITTER = 0.5  # standard deviation of the logarithm of the factors that sizes are drawn with
@@ -214,7 +215,8 @@ class _Run:
         chosen = set(range(min(len(order), most - most // 2)))
         for noise in BORNE:
             bears = self._right(self.slots.kept[order], noise) == self.evaluator.sequences
-            chosen |= {*np.flatnonzero(bears)[: max(1, most // 4 // len(BORNE))].tolist()}
+            few = min(max(1, most // 4 // len(BORNE)), most - len(chosen))
+            chosen |= {*np.flatnonzero(bears)[:few].tolist()}
         ladders = [_ladder(np.flatnonzero(lineage == r), size) for r in np.unique(lineage)]
         for step in zip_longest(*ladders):
             chosen |= {*[n for n in step if n is not None][: most - len(chosen)]}
@@ -260,14 +262,14 @@ class _Run:
         shrunk = (kept & (after < before)) | mended
         slots.waiting = np.array(0 if shrunk.any() else slots.waiting + 1)
         size = wiring.size(slots.mask)
-        row = [size.min(), np.median(size), kept.sum(), len(slots.kept), len(slots.words)]
-        slots.log = np.concatenate([slots.log, np.array([row], np.int32)])
         if (n + 1) % pace.replace == 0 and not self._examine(slots.parameters):
             order = np.argsort(size, kind="stable")
             quarter = len(order) // 4
             best, worst = order[:quarter], order[len(order) - quarter :]
             for name in ("restart", *MOMENTS, "code", "mask", "share", "mending"):
                 getattr(slots, name)[worst] = getattr(slots, name)[best]
+        row = [size.min(), np.median(size), kept.sum(), len(slots.kept), len(slots.words)]
+        slots.log = np.concatenate([slots.log, np.array([row], np.int32)])
 
     def _examine(self, parameters: np.ndarray) -> bool:
         """Search the smallest of these (N, P) for counterexamples; whether there are new ones."""
@@ -329,7 +331,7 @@ class _Run:
         return np.array(sorted(first, key=lambda i: (size[i], i)), int)
 
 
-def _tried(slots: Slots, wiring: "Wiring", pace: Pace, rng: np.random.Generator) -> np.ndarray:
+def _tried(slots: Slots, wiring: Wiring, pace: Pace, rng: np.random.Generator) -> np.ndarray:
     """(R, P) bool: what each slot tries to do with."""
     tried = slots.mask.copy()
     for mask, parameters, share in zip(tried, slots.parameters, slots.share, strict=True):
@@ -366,57 +368,3 @@ def _ladder(rows: np.ndarray, size: np.ndarray) -> list[int]:
         if not ladder or size[n] >= LARGER * size[ladder[-1]]:
             ladder.append(n)
     return ladder
-
-
-class Wiring:
-    """Which neurons every parameter of an architecture joins.
-
-    counted: (P,) bool, the weights and biases; neurons: for each the parameters (indices) of its
-    sum and of all sums that read it or its state
-    """
-
-    def __init__(self, architecture: Architecture) -> None:
-        a = architecture
-        self.counted = a.mask("weight") | a.mask("bias")
-        source, target = np.full(a.size, -1), np.full(a.size, -1)  # numbers of neurons; -1: none
-        first = np.cumsum([0, *(o + s for o, s in a.cells)])  # neuron of each cell
-        outputs = [first[k] + np.arange(o) for k, (o, _) in enumerate(a.cells)]
-        for layer in a.layers:
-            own = np.arange(first[layer.cell], first[layer.cell + 1])
-            x = outputs[layer.reads] if layer.reads >= 0 else np.full(a.inputs, -1)
-            read = np.concatenate([x, own[a.cells[layer.cell][0] :]])  # [x, s]
-            source[layer.weight.slice] = np.repeat(read, layer.weight.shape[1])
-            target[layer.weight.slice] = np.tile(own[layer.neurons], len(read))
-            target[layer.bias] = own[layer.neurons]
-        source[a.block("weight", -1).slice] = np.repeat(outputs[-1], a.outputs)
-        count = int(first[-1])
-        self._target = np.where(target < 0, count, target)  # the heads are one more, always used
-        self._reads = (source[:, None] == np.arange(count)).astype(np.float32)  # (P, neurons)
-        weights = [np.flatnonzero(a.mask("weight") & (target == i)) for i in range(count)]
-        self._sums = [  # the weights that each state is the sum of
-            weights[first[k] + o + i] for k, (o, s) in enumerate(a.cells) for i in range(s)
-        ]
-        self.neurons = [
-            np.flatnonzero(self.counted & ((source == i) | (target == i))) for i in range(count)
-        ]
-
-    def live(self, mask: np.ndarray) -> np.ndarray:
-        """(R, P) bool: the part of `mask` that an output depends on."""
-        used = np.zeros((len(mask), len(self.neurons) + 1), bool)
-        used[:, -1] = True
-        while True:
-            read = (mask & self.counted & used[:, self._target]).astype(np.float32) @ self._reads
-            grown = used.copy()
-            grown[:, :-1] |= read > 0
-            if (grown == used).all():
-                return mask & (used[:, self._target] | ~self.counted)
-            used = grown
-
-    def taught(self, code: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """(R, S) int32: the code without the states of which no weight is left."""
-        left = [mask[:, own].any(axis=1) for own in self._sums]
-        return np.where(np.column_stack(left), code, -1) if left else code
-
-    def size(self, mask: np.ndarray) -> np.ndarray:
-        """(R,) int32: weights and biases in it that an output depends on."""
-        return (self.live(mask) & self.counted).sum(axis=1).astype(np.int32)

@@ -20,7 +20,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bonsai.artifact import save_json
+from bonsai.artifact import ArtifactError, save_json
+from bonsai.prove import FitError
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
@@ -148,7 +149,10 @@ def run_stage(stage: Callable[[Any, Path], str | None]) -> None:
     own, folder = plant_parameters(plant), PLANTS / plant
     started = time.perf_counter()
     with alone(folder):
-        result = stage(own, folder)
+        try:
+            result = stage(own, folder)
+        except FitError as e:
+            raise ArtifactError(f"{folder}: {e}; run `dvc repro` again") from e
         seconds = time.perf_counter() - started
         save_json(folder / "seconds" / f"{name}.json", {"seconds": round(seconds, 3)})
     if result is not None:

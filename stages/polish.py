@@ -18,7 +18,7 @@ from bonsai.graph import Graph, load_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.polish import grid, polish, rank
-from bonsai.prove import FitError, prove
+from bonsai.prove import prove
 from bonsai.result import Result
 from bonsai.simplify import simplify
 from stages import run_stage
@@ -35,10 +35,7 @@ def stage(parameters: Any, folder: Path) -> str:
         raise ArtifactError(f"{folder}: prove.json does not fit proven/; run `dvc repro` again")
     sure = partial(prove, pairs=q.pairs, cells=q.cells, rounds=q.rounds)
     quick = partial(sure, quick=True)
-    try:
-        graph, verdict = graphs[0], sure(graphs[0], machine)
-    except FitError as e:
-        raise ArtifactError(f"{folder}: {e}; run `dvc repro` again") from e
+    graph, verdict = graphs[0], sure(graphs[0], machine)
     best, before = 0, graph
     if isinstance(verdict, Certificate):
         fresh = draw(machine, np.random.default_rng([p.seed, 4]), p.sequences, p.length, p.tilted)

@@ -13,7 +13,7 @@ from bonsai.certificate import Certificate, Counterexample, Undecided
 from bonsai.graph import Graph, load_graphs, save_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
-from bonsai.prove import FitError, prove
+from bonsai.prove import prove
 from stages import ParameterError, run_stage
 
 
@@ -46,10 +46,7 @@ def stage(parameters: Any, folder: Path) -> str:
             "no candidate to prove, for no restart was exact; "
             f"raise plants.{parameters.name}.train.steps or .restarts"
         )
-    try:
-        trials = _tried(parameters, machine, graphs, network)
-    except FitError as e:
-        raise ArtifactError(f"{folder}: {e}; run `dvc repro` again") from e
+    trials = _tried(parameters, machine, graphs, network)
     best = sorted(trials, key=rank)
     best = [t for t in best if t.proven] or best[:1]
     save_graphs(folder / "proven", [t.graph for t in best])

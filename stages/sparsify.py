@@ -16,8 +16,9 @@ from bonsai.hints import Codes
 from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.recipe import UNIT, Recipe, Regularizer, schedule
-from bonsai.sparsify import Pace, Sparsified, Wiring, sparsify
+from bonsai.sparsify import Pace, Sparsified, sparsify
 from bonsai.train import Checkpoint
+from bonsai.wiring import Wiring
 from kernels.evaluate import Evaluator
 from kernels.training import KERNELS
 from stages import CHECKPOINTS, run_stage
@@ -51,6 +52,7 @@ def stage(parameters: Any, folder: Path) -> str:
         codes.code[~_hinted(rows, p.hinted)] = -1
         told = codes.hints(data.states)
         every = p.rounds * p.steps
+        noise = schedule(p.noise, every)
         recipe = Recipe(
             architecture=trained.architecture,
             restarts=p.slots,
@@ -60,7 +62,7 @@ def stage(parameters: Any, folder: Path) -> str:
             rate=schedule(p.rate, every),
             strength=np.full(every, p.strength),
             factor=np.full(every, trained.factor),
-            noise=schedule(p.noise, every) * _borne(start, evaluator, schedule(p.noise, every)[0]),
+            noise=noise * _borne(start, evaluator, noise[0]),
             hinted_noise=schedule(p.hinted_noise, every),
             binarize=np.full(every, p.binarize),
             leak=trained.leak,

@@ -5,9 +5,10 @@ import bonsai.train
 from bonsai.dataset import draw
 from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer
-from bonsai.sparsify import Pace, Wiring, _ladder, sparsify
+from bonsai.sparsify import Pace, _ladder, sparsify
 from bonsai.tasks import TASKS
 from bonsai.train import Checkpoint, train
+from bonsai.wiring import Wiring
 from kernels.evaluate import Evaluator
 from kernels.fused import FusedTraining
 from kernels.oracle import forward
