@@ -185,7 +185,10 @@ class _Run:
             if checkpoint is not None:
                 checkpoint.save(self._state)
         slots = self.slots
-        rows = self._chosen(most)
+        order = self._smallest(slots.kept)
+        size = self.wiring.size(slots.kept[order] != 0)
+        bears = [self._right(slots.kept[order], z) == self.evaluator.sequences for z in BORNE]
+        rows = order[_chosen(size, slots.lineage[order], bears, most)]
         return Sparsified(
             Network(
                 self.network.architecture,
@@ -201,26 +204,6 @@ class _Run:
 
     def _state(self) -> dict[str, np.ndarray]:
         return {f.name: getattr(self.slots, f.name) for f in fields(Slots)}
-
-    def _chosen(self, most: int) -> np.ndarray:
-        """Positions of the candidates that go on, the smallest first.
-
-        Half of them are the smallest of all, often of one restart, and alike. A quarter are the
-        smallest that bear noise of BORNE on the states, for these are easier to prove. The rest
-        is of every restart in turn the smallest, and then each time one larger by a tenth.
-        """
-        order = self._smallest(self.slots.kept)
-        size = self.wiring.size(self.slots.kept[order] != 0)
-        lineage = self.slots.lineage[order]
-        chosen = set(range(min(len(order), most - most // 2)))
-        for noise in BORNE:
-            bears = self._right(self.slots.kept[order], noise) == self.evaluator.sequences
-            few = min(max(1, most // 4 // len(BORNE)), most - len(chosen))
-            chosen |= {*np.flatnonzero(bears)[:few].tolist()}
-        ladders = [_ladder(np.flatnonzero(lineage == r), size) for r in np.unique(lineage)]
-        for step in zip_longest(*ladders):
-            chosen |= {*[n for n in step if n is not None][: most - len(chosen)]}
-        return order[sorted(chosen)]
 
     def _ended(self) -> bool:
         """Whether all rounds are done, or no slot shrinks and the smallest bear examination."""
@@ -359,6 +342,28 @@ def _tried(slots: Slots, wiring: Wiring, pace: Pace, rng: np.random.Generator) -
 
 def _jitter(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.exp(JITTER * rng.standard_normal(count))
+
+
+def _chosen(
+    size: np.ndarray, lineage: np.ndarray, bears: list[np.ndarray], most: int
+) -> list[int]:
+    """Candidates that go on, at most so many, of those that are given, the smallest first.
+
+    size, lineage: (N,) of each, and the restart that it comes from
+    bears: (N,) bool for each of BORNE, whether it is right with that noise on the states
+
+    Half are the smallest of all, often of one restart, and alike. A quarter are the smallest that
+    bear noise, for these are easier to prove. The rest is of every restart in turn the smallest,
+    and then each time one larger by a tenth.
+    """
+    chosen = set(range(min(len(size), most - most // 2)))
+    for right in bears:
+        few = min(max(1, most // 4 // len(bears)), most - len(chosen))
+        chosen |= {*np.flatnonzero(right)[:few].tolist()}
+    ladders = [_ladder(np.flatnonzero(lineage == r), size) for r in np.unique(lineage)]
+    for step in zip_longest(*ladders):
+        chosen |= {*[n for n in step if n is not None][: most - len(chosen)]}
+    return sorted(chosen)
 
 
 def _ladder(rows: np.ndarray, size: np.ndarray) -> list[int]:

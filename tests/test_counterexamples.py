@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import bonsai.train
 from bonsai.counterexamples import Practice, near
 from bonsai.dataset import Sequences, draw
 from bonsai.hints import Codes
@@ -11,7 +12,7 @@ from bonsai.network import Architecture, Network
 from bonsai.recipe import UNIT
 from bonsai.sparsify import Pace, sparsify
 from bonsai.tasks import TASKS
-from bonsai.train import train
+from bonsai.train import Checkpoint, train
 from kernels.evaluate import Evaluator
 from kernels.fused import FusedTraining
 from tests.test_sparsify import LEAK, recipe
@@ -63,9 +64,8 @@ def test_neighbours_are_the_same_for_the_same_words():
 
 
 @pytest.fixture(scope="module")
-def grown():
-    """What sparsify makes of right networks with words that never ask for a 1 at the end, without
-    and with practice."""
+def trained():
+    """Right networks, and words that never ask for a 1."""
     machine, rng = pair().minimized(), np.random.default_rng(3)
     data, check = draw(machine, rng, 32768, 10), draw(machine, rng, 8192, 10)
     a = Architecture(1, ((4, 3),), 1)
@@ -76,17 +76,34 @@ def grown():
     network = result.network.rows(result.accuracy[-1] == 1)
     assert len(network) >= 4
     data, check = (kept(s, n) for s, n in ((data, 1024), (check, 256)))
-    pace = Pace(np.zeros(20), 40, 0.15, 0.3, 0.5, 4, 20)
-    found = []
-    for practised in (False, True):
-        evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
-        own = recipe(a, len(network), pace.rounds * pace.steps)
-        training = FusedTraining(own, data.inputs, data.targets, network.parameters)
-        codes = Codes(np.zeros((RUN + 1, 0), np.int8), np.full((len(network), 3), -1, np.int32))
-        practice = Practice(machine, training, data, codes, evaluator, check, 256, 4 * UNIT, 0)
-        given = practice if practised else None
-        found.append(sparsify(network, training, evaluator, pace, 0, 20, practice=given))
-    return machine, found
+    return machine, network, data, check
+
+
+def shrunk(trained, practised: bool, checkpoint=None, report=lambda row: None):
+    machine, network, data, check = trained
+    a, pace = network.architecture, Pace(np.zeros(20), 40, 0.15, 0.3, 0.5, 4, 20)
+    evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
+    own = recipe(a, len(network), pace.rounds * pace.steps)
+    training = FusedTraining(own, data.inputs, data.targets, network.parameters)
+    codes = Codes(np.zeros((RUN + 1, 0), np.int8), np.full((len(network), 3), -1, np.int32))
+    practice = Practice(machine, training, data, codes, evaluator, check, 256, 4 * UNIT, 0)
+    return sparsify(
+        network,
+        training,
+        evaluator,
+        pace,
+        0,
+        20,
+        practice=practice if practised else None,
+        checkpoint=checkpoint,
+        report=report,
+    )
+
+
+@pytest.fixture(scope="module")
+def grown(trained):
+    """What sparsify makes of them without and with practice."""
+    return trained[0], [shrunk(trained, practised) for practised in (False, True)]
 
 
 def kept(data: Sequences, count: int) -> Sequences:
@@ -120,6 +137,28 @@ def test_words_that_are_got_wrong_are_told_once():
     practice = Practice(machine, training, data, codes, evaluator, data, 16, 16, 0)
     (word,) = practice.examine(network)
     assert len(word) == 1
-    before = evaluator.right(parameters, 0.5)
     practice.teach([word])
-    assert (evaluator.right(parameters, 0.5) <= before).all()
+    rng = np.random.default_rng([0, 1])  # of the seed, and of how many words there are
+    taught, tested = (near(machine, [word], rng, 16, 10) for _ in range(2))
+    own = FusedTraining(recipe(a, 2, 10), taught.inputs, taught.targets, parameters)
+    for ours, theirs in zip(training.gradient(), own.gradient(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    fresh = Evaluator(a, LEAK, tested.inputs, tested.targets, early=True)
+    assert evaluator.right(parameters, 0.5).tolist() == fresh.right(parameters, 0.5).tolist()
+
+
+def test_a_killed_run_practises_what_it_had_found(trained, grown, tmp_path, monkeypatch):
+    monkeypatch.setattr(bonsai.train, "CHECKPOINT_SECONDS", 0)
+    rows: list[np.ndarray] = []
+
+    def kill(row):
+        rows.append(row)
+        if len(rows) > 1 and rows[-2][4] > 0:  # the round before, which was saved, found some
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shrunk(trained, True, Checkpoint(tmp_path / "c.npz", "k"), kill)
+    resumed = shrunk(trained, True, Checkpoint(tmp_path / "c.npz", "k"))
+    whole = grown[1][1]
+    assert resumed.log.tolist() == whole.log.tolist()
+    assert resumed.network.parameters.tobytes() == whole.network.parameters.tobytes()

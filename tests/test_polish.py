@@ -7,7 +7,7 @@ import pytest
 from bonsai.certificate import Certificate
 from bonsai.check import check
 from bonsai.dataset import draw
-from bonsai.polish import SMALL, Numbers, connected, grid, polish, rank, roughness
+from bonsai.polish import SMALL, Numbers, _varied, connected, grid, polish, rank, roughness
 from bonsai.prove import prove
 from bonsai.tasks import TASKS
 from kernels.evaluate import GraphEvaluator, VariantEvaluator
@@ -82,3 +82,19 @@ def test_grids_are_the_coarsest_that_hold():
 
 def test_roughness_counts_bits_after_the_point():
     assert roughness(np.array([[0, 1, -2], [0.5, 0.25, 1], [1 / 3, 0, 0]])).tolist() == [0, 3, 12]
+
+
+def test_variants_change_one_to_three_numbers_and_zeros_only_in_exchange():
+    vector = np.array([1.3, 0, -0.7, 0, 2.1, 0.3, 0, -1.1], np.float32)
+    sizes = 5, 3, 0  # edges and biases
+    rng = np.random.default_rng(0)
+    varied = _varied(vector, 4000, sizes, rng)
+    changed = varied != vector
+    assert changed.sum(axis=1).max() <= 6  # an exchange changes two
+    assert changed.any(axis=1).mean() > 0.9
+    assert changed.any(axis=0).all()
+    counted = np.count_nonzero(varied, axis=1)
+    assert counted.min() < np.count_nonzero(vector)
+    assert counted.max() == np.count_nonzero(vector)
+    one = changed.sum(axis=1) == 1
+    assert not changed[one][:, [1, 3, 6]].any()  # a number that is zero is never changed alone

@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import bonsai.train
 from bonsai.dataset import draw
+from bonsai.hints import Codes
 from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer
-from bonsai.sparsify import Pace, _ladder, sparsify
+from bonsai.sparsify import Pace, _chosen, _ladder, sparsify
 from bonsai.tasks import TASKS
 from bonsai.train import Checkpoint, train
 from bonsai.wiring import Wiring
@@ -179,3 +182,62 @@ def test_a_ladder_takes_what_is_larger_by_a_tenth():
     size = np.array([10, 10, 11, 12, 12, 14, 20])
     assert _ladder(np.arange(7), size) == [0, 2, 5, 6]
     assert _ladder(np.array([], int), size) == []
+
+
+class Recorded(FusedTraining):
+    """Notes the codes that it was told, and what it started every round from."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.told: list[np.ndarray] = []
+        self.started: list[np.ndarray] = []
+
+    def retell(self, code):
+        self.told.append(code.copy())
+        super().retell(code)
+
+    def resume(self, state):
+        self.started.append(state["parameters"].copy())
+        super().resume(state)
+
+
+def test_every_round_is_told_the_codes_of_the_networks_in_its_slots(trained):
+    network, data, check = trained
+    rows = np.resize(np.arange(len(network)), 8)
+    apart = np.float32(1 + 1e-4 * np.arange(8))[:, None]  # which is which
+    network = network.with_parameters(network.parameters[rows] * apart, rows)
+    a = network.architecture
+    rng = np.random.default_rng(0)
+    code = np.array([[0, -1, 1] if n % 2 else [-1] * 3 for n in range(8)], np.int32)
+    table = rng.choice(np.array([-1, 1], np.int8), (2, 2))
+    told = Codes(table, code).hints(data.states)
+    steps = PACE.rounds * PACE.steps
+    still = replace(recipe(a, 8, steps), rate=np.zeros(steps))  # hints and none do as well
+    training = Recorded(still, data.inputs, data.targets, network.parameters, told)
+    evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
+    sparsify(network, training, evaluator, PACE, 0, 20, code)
+    assert len(training.told) == len(training.started) == PACE.rounds
+    for codes, parameters in zip(training.told, training.started, strict=True):
+        # None of a state that has gone is taught.
+        np.testing.assert_array_equal(Wiring(a).taught(codes, parameters != 0), codes)
+    moved = 0
+    for codes, parameters in zip(training.told, training.started, strict=True):
+        for slot in range(8):  # whose network is in it has the same numbers, or zeros
+            same = (parameters[slot] == network.parameters) | (parameters[slot] == 0)
+            (own,) = np.flatnonzero(same.all(axis=1))
+            moved += (own % 2) != (slot % 2)
+            assert ((codes[slot] == code[own]) | (codes[slot] < 0)).all()
+    assert moved  # copies of some that have hints to slots of others, or the other way round
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 8, 48])
+def test_candidates_that_go_on_are_small_or_bear_noise_or_of_every_restart(most):
+    size = np.repeat(np.arange(10, 40), 3)
+    lineage = np.array([0] * 60 + [1] * 20 + [2] * 10)
+    bears = [np.arange(90) >= n for n in (80, 70, 61)]
+    found = _chosen(size, lineage, bears, most)
+    assert found == sorted(set(found))
+    assert len(found) <= most
+    assert found[: most - most // 2] == list(range(most - most // 2))
+    if most == 48:
+        assert {80, 70, 61, 60} <= set(found)  # bear noise; 60 and 80 are the smallest of theirs
