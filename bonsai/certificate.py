@@ -63,6 +63,8 @@ class Certificate:
         try:
             kind, arithmetic = (str(name) for name in found["certificate"])
             q, low, high, transitions = (found[name] for name in names[1:-1])
+            if [a.ndim for a in (q, low, high, transitions)] != [1, 2, 2, 2]:
+                raise ValueError("an array has the wrong number of axes")
             return cls(kind, arithmetic, q, low, high, transitions, float(found["margin"]))
         except (TypeError, ValueError) as e:
             raise ArtifactError(f"{path}: not a valid certificate: {e}") from e

@@ -68,13 +68,13 @@ def check(certificate: Certificate, graph: Graph, machine: Machine) -> None:
 
 
 def _check_shape(c: Certificate, graph: Graph, machine: Machine) -> None:
-    count = len(c.machine_state)
+    count = c.machine_state.size
     states = sum(n.kind == "state" for n in graph.nodes)
     shapes = {
         "machine_state": (count,),
         "low": (count, states),
         "high": (count, states),
-        "transitions": (len(c.transitions), 3),
+        "transitions": (*c.transitions.shape[:1], 3),
     }
     for name, shape in shapes.items():
         array = getattr(c, name)

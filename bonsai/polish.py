@@ -1,12 +1,12 @@
 """Local search over the numbers of a proven graph, with the prover as judge.
 
-A round makes many variants of the graph at once, each with one to three of its numbers changed:
-set to zero, rounded, moved by a step of some grid, negated, or exchanged for another. Edges that
-a small graph does not have are numbers too, which are zero, so that others may take their place.
-Those that are larger are left out, the others have to get sequences right on the device, and the
-best that the prover then proves takes the graph's place. What comes to the same size may take it
-as well, so that the search drifts, and where it is stuck, in half of the rounds what is larger by
-one or two; the best graph met on the way is the result.
+Walkers start from the graph and walk apart. A round makes some variants of where each of them is,
+with one to three numbers changed: set to zero, rounded, moved by a step of some grid, negated, or
+exchanged for another. Edges that a small graph does not have are numbers too, which are zero, so
+that others may take their place. A walker goes to one of its variants that get all sequences
+right on the device and are not too large: as large as the best graph for one walker, larger by
+one to three for others, which so come around what the first is caught in. What is right and better
+than the best graph is given to the prover, and if proven takes its place.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bonsai.certificate import Certificate
+from bonsai.certificate import Certificate, Undecided
 from bonsai.graph import Edge, Graph
 from bonsai.machine import Machine
 from bonsai.prune import eliminate_dead_code
@@ -24,7 +24,8 @@ from kernels.evaluate import VariantEvaluator
 STEPS = 2.0 ** -np.arange(0, 7)  # of the grids that numbers are moved and rounded on
 FINEST = 12  # a number that is no multiple of 2^-12 counts as rough as one that is
 PROOFS = 4  # variants a round that are given to the prover, at most
-STUCK, DETOUR = 8, 2  # rounds without a better graph, after which larger ones are taken as well
+SLACK = 4  # walkers in turn are allowed graphs larger than the best by 0 to one less than this
+LOST = 20  # rounds without a variant that it may go to, after which a walker is back at the best
 QUICK, PATIENT = 12, 30  # size up to which all patience is taken, and what is taken at least
 SMALL = 120  # edges that a graph with all that it could have has, at most
 
@@ -76,6 +77,25 @@ class Numbers:
             np.float32,
         )
 
+    def without_dead(self, vectors: np.ndarray) -> np.ndarray:
+        """The numbers (N, V) with 0 for those of nodes that no head depends on."""
+        edges, biased, _ = self.sizes
+        alive = np.zeros((len(vectors), len(self.graph.nodes)), bool)
+        alive[:, self.graph.where("head")] = True
+        target = np.array([e.target for e in self.graph.edges], int)
+        backward = np.argsort(-target, kind="stable")
+        before = None
+        while before is None or (alive != before).any():
+            before = alive.copy()
+            for i in backward:
+                alive[:, self.graph.edges[i].source] |= (vectors[:, i] != 0) & alive[:, target[i]]
+            for neuron, state in self.graph.feedback:
+                alive[:, neuron] |= alive[:, state]
+        kept = np.ones(vectors.shape, bool)
+        kept[:, :edges] = alive[:, target]
+        kept[:, edges : edges + biased] = alive[:, self.biased]
+        return np.where(kept, vectors, np.float32(0))
+
     def with_vector(self, vector: np.ndarray) -> Graph:
         """The graph with these numbers (V,), without edges of weight 0 and dead code."""
         weights, biases, initial = np.split(vector.tolist(), np.cumsum(self.sizes)[:2])
@@ -100,6 +120,7 @@ def polish(
     inputs: np.ndarray,
     targets: np.ndarray,
     rounds: int,
+    walkers: int,
     variants: int,
     patience: int,
     seed: int,
@@ -107,44 +128,56 @@ def polish(
     """The best graph found, and its certificate; no larger than `graph`.
 
     inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
-    rounds: of the search, at most; variants: made in each
+    rounds: of the search, at most; variants: that each walker makes in one
     patience: rounds without a smaller graph, after which it ends; fewer for a graph of more than
-    twelve weights and biases, the variants of which take longer to prove
+    twelve weights and biases. What the prover cannot decide counts as a round: it takes longest
     """
     patience = max(PATIENT, min(patience, patience * QUICK // max(1, graph.size)))
     rng = np.random.default_rng(seed)
-    nodes = len(graph.nodes)
-    best, since = (graph, certificate), 0
     numbers = Numbers(connected(graph))
-    evaluator = VariantEvaluator(numbers.graph, variants, nodes, inputs, targets)
+    counted = sum(numbers.sizes[:2])
+    nodes = len(numbers.graph.nodes)
+    evaluator = VariantEvaluator(numbers.graph, walkers * variants, nodes, inputs, targets)
+    best, home, since = (graph, certificate), numbers.vector(), 0
+    here, lost = np.tile(home, (walkers, 1)), np.zeros(walkers, int)
+    slack = np.repeat(np.arange(walkers) % SLACK, variants)
+    refused: set[bytes] = set()
     for _ in range(rounds):
         since += 1
         if since > patience:
             break
-        current = numbers.vector()
-        changed = _varied(current, variants, numbers.sizes, rng)
+        current = np.repeat(here, variants, axis=0)
+        changed = numbers.without_dead(varied(current, numbers.sizes, rng))
         right = evaluator.right(*np.split(changed, np.cumsum(numbers.sizes)[:2], axis=1))
-        e, b, _ = numbers.sizes
-        size = np.count_nonzero(changed[:, : e + b], axis=1)
-        detour = int(rng.integers(1, DETOUR + 1)) if since > STUCK and rng.random() < 0.5 else 0
-        most = best[0].size + detour
-        fits = (right == len(inputs)) & (size <= most) & (changed != current).any(axis=1)
-        rough = roughness(changed)
-        by_size = size * (detour == 0)
-        order = np.lexsort((rng.random(variants), rough * rng.choice([0, 1]), by_size))
-        for row in [int(i) for i in order if fits[i]][:PROOFS]:
-            candidate = numbers.with_vector(changed[row])
-            if candidate.size > most:  # folding made biases
+        size, rough = np.count_nonzero(changed[:, :counted], axis=1), roughness(changed)
+        fits = (right == len(inputs)) & (changed != current).any(axis=1)
+        least, _, most, _ = rank(*best)
+        better = fits & ((size < least) | ((size == least) & (rough < most)))
+        for row in [int(i) for i in np.lexsort((rough, size)) if better[i]][:PROOFS]:
+            if changed[row].tobytes() in refused:
+                fits[row] = False
                 continue
+            candidate = numbers.with_vector(changed[row])
             verdict = prove(candidate, machine)
             if isinstance(verdict, Certificate):
                 ours, theirs = rank(candidate, verdict), rank(*best)
-                if ours < theirs:
-                    best, since = (candidate, verdict), since if ours[:2] == theirs[:2] else 0
-                numbers = Numbers(connected(candidate))
-                if not evaluator.fits(numbers.graph):
-                    evaluator = VariantEvaluator(numbers.graph, variants, nodes, inputs, targets)
+                if ours < theirs:  # folding may have made biases
+                    best, home = (candidate, verdict), changed[row].copy()
+                    since = since if ours[:2] == theirs[:2] else 0
                 break
+            refused.add(changed[row].tobytes())
+            fits[row] = False
+            since += isinstance(verdict, Undecided)
+        top = best[0].size
+        allowed = fits & (top <= size) & (size <= top + slack)
+        rounder = np.repeat(rng.integers(0, 2, walkers), variants)
+        keys = rng.random(len(changed)), rough * rounder, size * (slack == 0), ~allowed
+        order = np.lexsort(keys)
+        to = order[np.unique(order // variants, return_index=True)[1]]  # of each walker, the first
+        moves = allowed[to]
+        here[moves] = changed[to[moves]]
+        lost = np.where(moves, 0, lost + 1)
+        here[lost > LOST], lost[lost > LOST] = home, 0
     return best
 
 
@@ -152,6 +185,12 @@ def rank(graph: Graph, certificate: Certificate) -> tuple[float, ...]:
     """Of two proven graphs the lesser is better: smaller, rounder, and surer."""
     rough = float(roughness(Numbers(graph).vector()[None])[0])
     return graph.size, graph.neurons, rough, -certificate.margin
+
+
+def shape(graph: Graph) -> tuple:
+    """What two graphs have in common that differ in their numbers alone."""
+    edges = sorted((e.source, e.target) for e in graph.edges)
+    return tuple(n.kind for n in graph.nodes), tuple(graph.feedback), tuple(edges)
 
 
 def grid(graph: Graph) -> dict[str, float]:
@@ -175,12 +214,15 @@ def roughness(vectors: np.ndarray) -> np.ndarray:
     return whole.argmax(axis=2).sum(axis=1)
 
 
-def _varied(
-    vector: np.ndarray, count: int, sizes: tuple[int, int, int], rng: np.random.Generator
+def varied(
+    vectors: np.ndarray, sizes: tuple[int, int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """(count, V): one to three numbers changed; zeros only ever take the place of others."""
-    varied, every = np.tile(vector, (count, 1)), np.arange(count)
-    counted = sizes[0] + sizes[1]
+    """(N, V): one to three numbers of each changed; zeros only ever take the place of others.
+
+    sizes: how many of the V numbers are weights, biases, and initial states
+    """
+    varied, every = vectors.copy(), np.arange(len(vectors))
+    count, counted = len(vectors), sizes[0] + sizes[1]
     changes = rng.integers(1, 4, count)
     for n in range(3):
         i = (rng.random(varied.shape, np.float32) * (varied != 0)).argmax(axis=1)

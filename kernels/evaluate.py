@@ -171,15 +171,6 @@ class VariantEvaluator:
         self._graph = graph
         self._all = GraphEvaluator([graph] * count, inputs, targets, early=True, nodes=nodes)
 
-    def fits(self, graph: Graph) -> bool:
-        """Whether the graph differs in its numbers alone."""
-        return (
-            [(e.source, e.target) for e in graph.edges]
-            == [(e.source, e.target) for e in self._graph.edges]
-            and [n.kind for n in graph.nodes] == [n.kind for n in self._graph.nodes]
-            and graph.feedback == self._graph.feedback
-        )
-
     def right(self, weights: np.ndarray, biases: np.ndarray, initial: np.ndarray) -> np.ndarray:
         """(C,) int32, for weights (C, E) in the order of the edges, biases (C, K) of all neurons
         and heads and initial states (C, S), both in the order of the nodes.

@@ -17,7 +17,7 @@ from bonsai.dataset import draw
 from bonsai.graph import Graph, load_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
-from bonsai.polish import grid, polish, rank
+from bonsai.polish import grid, polish, rank, shape
 from bonsai.prove import prove
 from bonsai.result import Result
 from bonsai.simplify import simplify
@@ -39,23 +39,42 @@ def stage(parameters: Any, folder: Path) -> str:
     best, before = 0, graph
     if isinstance(verdict, Certificate):
         fresh = draw(machine, np.random.default_rng([p.seed, 4]), p.sequences, p.length, p.tilted)
-        polished: list[tuple[Graph, Certificate]] = []
+        polished: list[tuple[int, Graph, Certificate]] = []
+        shapes: set[tuple] = set()  # searched from; a search finds other numbers by itself
         progress = tqdm(
-            graphs[: p.starts], desc=f"polish {parameters.name}", unit="graph", disable=None
+            total=min(p.starts, len(graphs)),
+            desc=f"polish {parameters.name}",
+            unit="graph",
+            disable=None,
         )
-        for n, start in enumerate(progress):
+        for n, start in enumerate(graphs):
+            if len(polished) == p.starts:
+                break
             own = sure(start, machine)
             assert isinstance(own, Certificate), f"the stage prove found graph {n} proven"
             small, own = simplify(start, machine, own, quick)
-            x, y = fresh.inputs, fresh.targets
+            if shape(small) in shapes:
+                continue
+            shapes.add(shape(small))
             small, own = polish(
-                small, own, machine, quick, x, y, p.rounds, p.variants, p.patience, p.seed + n
+                small,
+                own,
+                machine,
+                quick,
+                fresh.inputs,
+                fresh.targets,
+                p.rounds,
+                p.walkers,
+                p.variants,
+                p.patience,
+                p.seed + n,
             )
-            polished.append(simplify(small, machine, own, quick))
-            progress.set_postfix(smallest=min(g.size for g, _ in polished))
-        best = min(range(len(polished)), key=lambda n: rank(*polished[n]))
+            polished.append((n, *simplify(small, machine, own, quick)))
+            progress.update()
+            progress.set_postfix(smallest=min(g.size for _, g, _ in polished))
+        progress.close()
+        best, graph, verdict = min(polished, key=lambda found: rank(*found[1:]))
         before = graphs[best]
-        graph, verdict = polished[best]
         check(verdict, graph, machine)
     row = found["rows"][best]
     certificate = (

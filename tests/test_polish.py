@@ -7,7 +7,7 @@ import pytest
 from bonsai.certificate import Certificate
 from bonsai.check import check
 from bonsai.dataset import draw
-from bonsai.polish import SMALL, Numbers, _varied, connected, grid, polish, rank, roughness
+from bonsai.polish import SMALL, Numbers, connected, grid, polish, rank, roughness, shape, varied
 from bonsai.prove import prove
 from bonsai.tasks import TASKS
 from kernels.evaluate import GraphEvaluator, VariantEvaluator
@@ -23,7 +23,7 @@ def test_a_rough_graph_becomes_round_and_no_larger():
     words = sequences(machine)
     quick = partial(prove, quick=True)
     x, y = words.inputs, words.targets
-    graph, found = polish(rough, certificate, machine, quick, x, y, 60, 64, 60, seed=0)
+    graph, found = polish(rough, certificate, machine, quick, x, y, 60, 8, 8, 60, seed=0)
     assert rank(graph, found) < rank(rough, certificate)
     assert graph.size < rough.size
     assert isinstance(found, Certificate)
@@ -50,7 +50,7 @@ def test_the_search_is_repeatable():
     certificate = prove(made.delay2, machine)
     x, y = words.inputs, words.targets
     first, again = (
-        polish(made.delay2, certificate, machine, prove, x, y, 8, 32, 8, seed=3)[0]
+        polish(made.delay2, certificate, machine, prove, x, y, 8, 8, 4, 8, seed=3)[0]
         for _ in range(2)
     )
     assert (first.nodes, first.edges) == (again.nodes, again.edges)
@@ -88,13 +88,34 @@ def test_variants_change_one_to_three_numbers_and_zeros_only_in_exchange():
     vector = np.array([1.3, 0, -0.7, 0, 2.1, 0.3, 0, -1.1], np.float32)
     sizes = 5, 3, 0  # edges and biases
     rng = np.random.default_rng(0)
-    varied = _varied(vector, 4000, sizes, rng)
-    changed = varied != vector
+    some = varied(np.tile(vector, (4000, 1)), sizes, rng)
+    changed = some != vector
     assert changed.sum(axis=1).max() <= 6  # an exchange changes two
     assert changed.any(axis=1).mean() > 0.9
     assert changed.any(axis=0).all()
-    counted = np.count_nonzero(varied, axis=1)
+    counted = np.count_nonzero(some, axis=1)
     assert counted.min() < np.count_nonzero(vector)
     assert counted.max() == np.count_nonzero(vector)
     one = changed.sum(axis=1) == 1
     assert not changed[one][:, [1, 3, 6]].any()  # a number that is zero is never changed alone
+
+
+def test_numbers_of_what_no_head_depends_on_are_zero():
+    numbers = Numbers(connected(made.delay2))
+    vector = numbers.vector()
+    edges, biased, _ = numbers.sizes
+    heads = made.delay2.where("head")
+    into_head = [i for i, e in enumerate(numbers.graph.edges) if e.target in heads]
+    cut = vector.copy()
+    cut[into_head] = 0
+    both = numbers.without_dead(np.stack([vector, cut]))
+    np.testing.assert_array_equal(both[0], vector)
+    head = [edges + numbers.biased.index(i) for i in heads]
+    rest = [i for i in range(edges + biased) if i not in head]
+    assert not both[1][rest].any()
+    assert both[1][head].tolist() == vector[head].tolist()
+
+
+def test_graphs_of_one_shape_differ_in_numbers_alone():
+    assert shape(made.moved(made.delay2, 0, 0.5)) == shape(made.delay2)
+    assert shape(connected(made.delay2)) != shape(made.delay2)

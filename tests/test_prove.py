@@ -314,7 +314,8 @@ def plant(folder, graphs, restarts, task="delay1"):
             "name": task,
             "prove": {"pairs": 500, "cells": 100, "rounds": 100, "enough": 2, "most": 9},
             "polish": {
-                "seed": 0, "starts": 2, "rounds": 3, "variants": 16, "patience": 9,
+                "seed": 0, "starts": 2, "rounds": 3, "walkers": 4, "variants": 4,
+                "patience": 9,
                 "sequences": 64, "length": 12, "tilted": 0.3,
             },
         }

@@ -160,6 +160,7 @@ class Polish:
     seed: int = MISSING
     starts: int = MISSING
     rounds: int = MISSING
+    walkers: int = MISSING
     variants: int = MISSING
     patience: int = MISSING
     sequences: int = MISSING
@@ -367,7 +368,13 @@ def _problems(prefix: str, own: Any) -> Iterator[str]:
         "prove", pairs=positive, cells=positive, rounds=positive, enough=positive, most=positive
     )
     yield from section(
-        "polish", **drawn, starts=positive, rounds=natural, variants=positive, patience=positive
+        "polish",
+        **drawn,
+        starts=positive,
+        rounds=natural,
+        walkers=positive,
+        variants=positive,
+        patience=positive,
     )
     yield from section(
         "render",
