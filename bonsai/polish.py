@@ -208,10 +208,11 @@ def grid(graph: Graph) -> dict[str, float]:
 
 def roughness(vectors: np.ndarray) -> np.ndarray:
     """(N,) for (N, V): the sum over all numbers of how many bits they have after the point."""
-    scaled = np.abs(vectors)[:, :, None] * 2.0 ** np.arange(FINEST + 1)
-    whole = scaled == np.rint(scaled)
-    whole[:, :, -1] = True
-    return whole.argmax(axis=2).sum(axis=1)
+    scaled = np.abs(vectors) * np.float32(2.0**FINEST)
+    whole = np.minimum(scaled, 2.0**62).astype(np.int64)
+    after_point = FINEST - np.log2(np.maximum(whole & -whole, 1))  # of a whole multiple of 2^-12
+    bits = np.where(whole == scaled, np.maximum(after_point, 0), FINEST)
+    return np.where(vectors == 0, 0, bits).sum(axis=1)
 
 
 def varied(
