@@ -2,7 +2,7 @@
 
 `gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam.
 Data, parameters and schedules stay on the device; a step is two launches that tinygrad's `TinyJit`
-has recorded.
+has recorded, and on a CPU one, `gradient_and_update`: there a launch takes as long as the update.
 
 Scratch memory is ITEMS (2 ((T+1) H + T (H+Y)) + P) vectors of 4 LANES bytes, with H = I + sum(O+S)
 over the cells and ITEMS = restarts x chunks: 2.2 MB for 32 restarts of (12, 6), T = 24, on a CPU.
@@ -43,6 +43,7 @@ class FusedTraining:
         device = open_device()
         self.recipe = recipe
         self._lanes, self._told = device.lanes, hints is not None
+        self._is_cpu = device.is_cpu
         groups = recipe.batch // device.lanes
         pair = 2 if groups % 2 == 0 and device.is_cpu else 1
         # By shape alone, not by the number of cores, so that every CPU sums in the same order. A
@@ -99,6 +100,7 @@ class FusedTraining:
         self._square = on_device(np.zeros((r, a.size), np.float32))
         self._history = on_device(np.zeros((recipe.steps, r, 2), np.float32))
         self._mask = on_device(np.ones((r, a.size), np.float32))
+        self._arrived = on_device(np.zeros(r, np.int32))
         self._replay = Replay(self._step_once)
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
@@ -162,27 +164,56 @@ class FusedTraining:
         )
 
     def _step_once(self) -> None:
-        self._partial, self._scratch, *_ = self._gradient()
-        (
-            self._parameters,
-            self._mean,
-            self._square,
-            self._step,
-            self._history,
-            *_,
-        ) = launch(
-            self._text,
-            "update",
-            5,
-            *self._rows,
-            *self._state(),
-            self._partial,
-            self._share,
-            self._mask,
-            self._table,
-        )
+        if self._is_cpu:
+            (
+                self._parameters,
+                self._mean,
+                self._square,
+                self._step,
+                self._history,
+                self._partial,
+                self._scratch,
+                self._arrived,
+                *_,
+            ) = launch(
+                self._text,
+                "gradient_and_update",
+                8,
+                *self._work,
+                *self._state(),
+                self._partial,
+                self._scratch,
+                self._arrived,
+                self._inputs,
+                self._targets,
+                self._features,
+                self._code,
+                self._share,
+                self._mask,
+                self._table,
+            )
+        else:
+            self._partial, self._scratch, *_ = self._gradient()
+            (
+                self._parameters,
+                self._mean,
+                self._square,
+                self._step,
+                self._history,
+                *_,
+            ) = launch(
+                self._text,
+                "update",
+                5,
+                *self._rows,
+                *self._state(),
+                self._partial,
+                self._share,
+                self._mask,
+                self._table,
+            )
         # All of them: what is left lazy would run its kernels again in the next call.
-        Tensor.realize(*self._state(), self._partial, self._scratch)
+        Tensor.realize(*self._state(), self._partial, self._scratch, self._arrived)
 
     def _state(self) -> tuple[Tensor, ...]:
         return self._parameters, self._mean, self._square, self._step, self._history
