@@ -94,8 +94,10 @@ def planted(task: Task, folder: Path, overrides: Sequence[str] = ()) -> Planted:
     return Planted(plant, machine, hashlib.sha256(said.encode()).hexdigest())
 
 
-def grown(planted: Planted, folder: Path, limit: float) -> Row:
+def grown(planted: Planted, folder: Path, limit: float, run: Sequence[str] | None = None) -> Row:
     """Run the stages in the folder, at most `limit` seconds together; what came of it.
+
+    run: which of them, one after the other; what is before them must be there. All by default.
 
     The seconds are of the processes, with what it takes to start them.
     """
@@ -103,7 +105,9 @@ def grown(planted: Planted, folder: Path, limit: float) -> Row:
     seconds: dict[str, float] = {}
     done: list[str] = []
     failure, late = None, False
-    for stage in stages():
+    run = stages() if run is None else run
+    done += stages()[: stages().index(run[0])]
+    for stage in run:
         begun = time.perf_counter()
         try:
             failure = _run(stage, planted.plant, folder, started + limit - begun)
