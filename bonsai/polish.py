@@ -26,7 +26,11 @@ FINEST = 12  # a number that is no multiple of 2^-12 counts as rough as one that
 PROOFS = 4  # variants a round that are given to the prover, at most
 SLACK = 4  # walkers in turn are allowed graphs larger than the best by 0 to one less than this
 LOST = 20  # rounds without a variant that it may go to, after which a walker is back at the best
-QUICK, PATIENT = 12, 30  # size up to which all patience is taken, and what is taken at least
+SIMPLE, QUICK = 8, 12  # sizes between which all patience is taken
+PATIENT = 30  # rounds of patience that are taken at least
+UNDECIDED = (
+    5  # rounds that one graph counts as which the prover cannot decide, for it takes as long
+)
 SMALL = 120  # edges that a graph with all that it could have has, at most
 
 Prove = Callable[[Graph, Machine], Any]
@@ -129,10 +133,11 @@ def polish(
 
     inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
     rounds: of the search, at most; variants: that each walker makes in one
-    patience: rounds without a smaller graph, after which it ends; fewer for a graph of more than
-    twelve weights and biases. What the prover cannot decide counts as a round: it takes longest
+    patience: rounds without a smaller graph, after which it ends; in proportion fewer for a graph
+    of less than 8 weights and biases, or of more than 12
     """
-    patience = max(PATIENT, min(patience, patience * QUICK // max(1, graph.size)))
+    share = min(1, graph.size / SIMPLE, QUICK / max(1, graph.size))
+    patience = max(PATIENT, int(patience * share))
     rng = np.random.default_rng(seed)
     numbers = Numbers(connected(graph))
     counted = sum(numbers.sizes[:2])
@@ -167,7 +172,7 @@ def polish(
                 break
             refused.add(changed[row].tobytes())
             fits[row] = False
-            since += isinstance(verdict, Undecided)
+            since += UNDECIDED * isinstance(verdict, Undecided)
         top = best[0].size
         allowed = fits & (top <= size) & (size <= top + slack)
         rounder = np.repeat(rng.integers(0, 2, walkers), variants)
