@@ -2,8 +2,9 @@
 
 Each plant is grown with the defaults, and with one ingredient after the other left out, from
 several seeds, by the stages of `dvc.yaml` in scratch folders, without the search of `polish`. What
-changes nothing of training starts from the same trained networks. The time is shared by as many
-processes as are named, each with one thread. Rows go to `results/ablation.json` as they come.
+changes nothing of training starts from the same trained networks. As many plants as there are jobs
+grow at once, each with one thread. Rows go to `results/ablation.json` as they come, and what is
+there already, with the same parameters, is not grown again.
 
     python -m benchmarks.ablation --plants gates cpu2 --seeds 0 1 2
     python -m benchmarks.ablation --markdown      # the table of what was measured
@@ -104,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("--plants", nargs="+", default=["parens", "gates", "cpu2"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--without", nargs="+", choices=list(WITHOUT), default=list(WITHOUT))
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--markdown", action="store_true", help="print the table, grow nothing")
     given = parser.parse_args()
@@ -114,15 +116,19 @@ def main() -> None:
         return
     os.environ["POCL_CPU_MAX_CU_COUNT"] = "1"
     described = machine()
-    rows: list[Row] = []
+    rows: list[Row] = load_json(RESULTS)["rows"] if RESULTS.exists() else []
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(given.jobs) as pool:
-        waiting = trials(given.plants, given.seeds, Path(scratch))
-        bases = [t for t in waiting if t.base is None]
-        for some in (bases, [t for t in waiting if t.base is not None]):
+        every = trials(given.plants, given.seeds, Path(scratch))
+        known = {r["key"] for r in rows}
+        waiting = [t for t in every if t.without in given.without and t.planted.key not in known]
+        bases = {t.base for t in waiting}
+        first = [t for t in every if t.folder in bases or (t in waiting and t.base is None)]
+        for some in (first, [t for t in waiting if t.base is not None]):
             for done in as_completed([pool.submit(row, trial) for trial in some]):
-                rows.append(done.result())
+                found = done.result()
+                rows = [r for r in rows if r["key"] != found["key"]] + [found]
                 save("ablation", described, {"rows": sorted(rows, key=_order)})
-                print(f"{len(rows)} of {len(waiting)}: {_told(rows[-1])}", file=sys.stderr)
+                print(_told(found), file=sys.stderr)
     print(markdown(sorted(rows, key=_order)))
 
 

@@ -210,3 +210,13 @@ def flat_delay(slack: float) -> tuple[Certificate, Graph, Machine]:
 def test_boxes_have_to_hold_the_rounding_of_the_activation():
     check(*flat_delay(1e-3))
     refused(*flat_delay(1e-10), "entry")
+
+
+def test_arrays_without_axes_are_refused(tmp_path):
+    c = PROVEN["points"]
+    for name in ("machine_state", "transitions"):
+        bare = replace(c, **{name: np.array(1, np.int32)})
+        refused(bare, *CASES["points"], f"{name} is ()")
+        bare.save(tmp_path / "certificate.npz")
+        with pytest.raises(ArtifactError, match="axes"):
+            Certificate.load(tmp_path / "certificate.npz")

@@ -220,6 +220,19 @@ def test_training_gives_the_same_bytes_again_and_after_an_interruption():
         assert value.tobytes() == resumed.state()[name].tobytes(), name
 
 
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[2], SHAPES[4]], ids=str)
+def test_one_launch_a_step_is_what_two_are(shape, monkeypatch):
+    recipe, x, y, p = problem(*shape, noise=0.1)
+    found = []
+    for single in (True, False):
+        training = FusedTraining(recipe, x, y, p)
+        monkeypatch.setattr(training, "_is_cpu", single)
+        training.advance(20)
+        found.append(training.state())
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(values, found[1][name], name)
+
+
 @pytest.mark.parametrize("shape", EVERY[3:], ids=str)
 def test_evaluation_counts_what_the_reference_gets_right(shape):
     recipe, x, _, p = problem(*shape)
