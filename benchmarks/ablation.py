@@ -90,7 +90,7 @@ def markdown(rows: Sequence[Row]) -> str:
     at = {(r["plant"], r["without"], r["seed"]): _size(r) for r in rows}
     seeds = sorted({r["seed"] for r in rows})
     lines = [
-        [name, *(", ".join(at.get((p, name, s), "") for s in seeds) for p in plants)]
+        [name, *(", ".join(at.get((p, name, s), "–") for s in seeds) for p in plants)]
         for name in WITHOUT
         if any(r["without"] == name for r in rows)
     ]
