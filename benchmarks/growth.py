@@ -103,10 +103,9 @@ def grown(planted: Planted, folder: Path, limit: float, run: Sequence[str] | Non
     """
     started = time.perf_counter()
     seconds: dict[str, float] = {}
-    done: list[str] = []
     failure, late = None, False
     run = stages() if run is None else run
-    done += stages()[: stages().index(run[0])]
+    done = list(stages()[: stages().index(run[0])])
     for stage in run:
         begun = time.perf_counter()
         try:
