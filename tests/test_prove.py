@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import graphs as made
@@ -373,3 +374,11 @@ def test_a_tie_goes_to_the_larger_margin_and_an_unproven_plant_to_the_undecided(
     verdicts = [wrong, Undecided("budget"), *proofs]
     trials = [Trial(c, c, c, made.delay1, v) for c, v in enumerate(verdicts)]
     assert [min(trials[:n], key=rank).row for n in (1, 2, 3, 4)] == [0, 1, 2, 3]
+
+
+def test_one_shape_is_searched_from_once(tmp_path, monkeypatch):
+    module = sys.modules[polish_stage.__module__]
+    searched, search = [], module.polish
+    monkeypatch.setattr(module, "polish", lambda *a: searched.append(a[0]) or search(*a))
+    proven(tmp_path, [made.delay1, made.moved(made.delay1, 0, -1.07)], [3, 4])
+    assert len(searched) == 1
