@@ -21,16 +21,14 @@ from bonsai.machine import Machine
 from bonsai.prune import eliminate_dead_code
 from kernels.evaluate import VariantEvaluator
 
-STEPS = 2.0 ** -np.arange(0, 7)  # of the grids that numbers are moved and rounded on
+STEPS = (2.0 ** -np.arange(0, 7)).astype(np.float32)  # of the grids that numbers are moved and rounded on
 FINEST = 12  # a number that is no multiple of 2^-12 counts as rough as one that is
 PROOFS = 4  # variants a round that are given to the prover, at most
 SLACK = 4  # walkers in turn are allowed graphs larger than the best by 0 to one less than this
 LOST = 20  # rounds without a variant that it may go to, after which a walker is back at the best
 SIMPLE, QUICK = 8, 12  # sizes between which all patience is taken
 PATIENT = 30  # rounds of patience that are taken at least
-UNDECIDED = (
-    5  # rounds that one graph counts as which the prover cannot decide, for it takes as long
-)
+UNDECIDED = 5  # rounds that a graph counts as which the prover cannot decide: it takes as long
 SMALL = 120  # edges that a graph with all that it could have has, at most
 
 Prove = Callable[[Graph, Machine], Any]
@@ -145,17 +143,18 @@ def polish(
     evaluator = VariantEvaluator(numbers.graph, walkers * variants, nodes, inputs, targets)
     best, home, since = (graph, certificate), numbers.vector(), 0
     here, lost = np.tile(home, (walkers, 1)), np.zeros(walkers, int)
-    slack = np.repeat(np.arange(walkers) % SLACK, variants)
     refused: set[bytes] = set()
     for _ in range(rounds):
         since += 1
         if since > patience:
             break
-        current = np.repeat(here, variants, axis=0)
-        changed = numbers.without_dead(varied(current, numbers.sizes, rng))
-        right = evaluator.right(*np.split(changed, np.cumsum(numbers.sizes)[:2], axis=1))
+        drawn = varied(np.repeat(here, variants, axis=0), numbers.sizes, rng)
+        right = evaluator.right(*np.split(drawn, np.cumsum(numbers.sizes)[:2], axis=1))
+        exact = np.flatnonzero(right == len(inputs))
+        walker = exact // variants  # whose variant each one that is exact is
+        changed = numbers.without_dead(drawn[exact])
         size, rough = np.count_nonzero(changed[:, :counted], axis=1), roughness(changed)
-        fits = (right == len(inputs)) & (changed != current).any(axis=1)
+        fits = (changed != here[walker]).any(axis=1)
         least, _, most, _ = rank(*best)
         better = fits & ((size < least) | ((size == least) & (rough < most)))
         for row in [int(i) for i in np.lexsort((rough, size)) if better[i]][:PROOFS]:
@@ -173,17 +172,32 @@ def polish(
             refused.add(changed[row].tobytes())
             fits[row] = False
             since += UNDECIDED * isinstance(verdict, Undecided)
-        top = best[0].size
-        allowed = fits & (top <= size) & (size <= top + slack)
-        rounder = np.repeat(rng.integers(0, 2, walkers), variants)
-        keys = rng.random(len(changed)), rough * rounder, size * (slack == 0), ~allowed
-        order = np.lexsort(keys)
-        to = order[np.unique(order // variants, return_index=True)[1]]  # of each walker, the first
-        moves = allowed[to]
-        here[moves] = changed[to[moves]]
-        lost = np.where(moves, 0, lost + 1)
+        above = np.where(fits, size - best[0].size, -1)
+        moving, to = moves(walker, above, rough, walkers, rng)
+        here[moving] = changed[to]
+        lost += 1
+        lost[moving] = 0
         here[lost > LOST], lost[lost > LOST] = home, 0
     return best
+
+
+def moves(
+    walker: np.ndarray, above: np.ndarray, rough: np.ndarray, walkers: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which walkers go, and to which variant each of them.
+
+    walker: (N,) whose variant each one is
+    above: by how much it is larger than the best graph; negative if nobody may go to it
+    Walker w may go to what is larger by w modulo SLACK at most. Without that freedom it takes the
+    smallest; half of all, at random, take the roundest of what is left, and the others any.
+    """
+    slack = walker % SLACK
+    allowed = np.flatnonzero((above >= 0) & (above <= slack))
+    rounder = rng.integers(0, 2, walkers)[walker]
+    keys = rng.random(len(walker)), rough * rounder, above * (slack == 0)
+    order = allowed[np.lexsort([key[allowed] for key in keys])]
+    moving, first = np.unique(walker[order], return_index=True)
+    return moving, order[first]
 
 
 def rank(graph: Graph, certificate: Certificate) -> tuple[float, ...]:
@@ -227,15 +241,16 @@ def varied(
 
     sizes: how many of the V numbers are weights, biases, and initial states
     """
-    varied, every = vectors.copy(), np.arange(len(vectors))
-    count, counted = len(vectors), sizes[0] + sizes[1]
-    changes = rng.integers(1, 4, count)
+    varied, counted = vectors.copy(), sizes[0] + sizes[1]
+    changes = rng.integers(1, 4, len(vectors))
     for n in range(3):
-        i = (rng.random(varied.shape, np.float32) * (varied != 0)).argmax(axis=1)
-        step = rng.choice(STEPS, count).astype(np.float32)
-        sign = rng.choice(np.array([-1, 1], np.float32), count)
+        rows = np.flatnonzero(changes > n)
+        some, count = varied[rows], len(rows)
+        i = (rng.random(some.shape, np.float32) * (some != 0)).argmax(axis=1)
+        step = STEPS[rng.integers(0, len(STEPS), count)]
+        sign = np.float32(1) - 2 * rng.integers(0, 2, count).astype(np.float32)
         kind = rng.integers(0, 6, count)
-        value = varied[every, i]
+        value = varied[rows, i]
         moved = np.select(
             [kind == 0, kind == 1, kind <= 3, kind == 4],
             [np.zeros_like(value), np.rint(value / step) * step, value + sign * step, -value],
@@ -244,8 +259,6 @@ def varied(
         other = rng.integers(0, varied.shape[1], count)  # takes its place, in kind 5
         exchanged = kind == 5
         gone = exchanged & (other < counted) & (i < counted)
-        on = changes > n
-        varied[every[on], i[on]] = np.where(gone, np.float32(0), moved)[on]
-        put = on & exchanged
-        varied[every[put], other[put]] = (sign * step)[put]
+        varied[rows, i] = np.where(gone, np.float32(0), moved)
+        varied[rows[exchanged], other[exchanged]] = (sign * step)[exchanged]
     return varied

@@ -107,16 +107,14 @@ def clip(network: Network, kind: str, evaluator: Evaluator) -> tuple[Network, Tr
     return network.with_parameters(np.array(clipped), np.array(rows)), trials
 
 
-def quantized(network: Network, row: int, steps: Sequence[float]) -> np.ndarray:
-    """(P,) float32: weights, biases and initial states rounded to multiples of their own step.
-
-    A step of 0 leaves that kind as it is.
+def quantized(network: Network, row: int, grid: np.ndarray) -> np.ndarray:
+    """(G, P) float32: a network with its weights, biases and initial states rounded to multiples
+    of their own step, the three of each row of `grid` (G, 3).
     """
-    parameters = network.parameters[row].copy()
-    for kind, step in zip(("weight", "bias", "initial"), steps, strict=True):
-        if step > 0:
-            chosen = network.architecture.mask(kind)
-            parameters[chosen] = np.round(parameters[chosen] / step) * step + 0.0
+    parameters = np.tile(network.parameters[row], (len(grid), 1))
+    for kind, steps in zip(("weight", "bias", "initial"), grid.T, strict=True):
+        chosen, step = network.architecture.mask(kind), steps[:, None].astype(np.float32)
+        parameters[:, chosen] = np.round(parameters[:, chosen] / step) * step + 0.0
     return parameters
 
 
@@ -132,9 +130,7 @@ def quantize(
     """
     grid = np.array(list(itertools.product(steps, repeat=3)), np.float32)
     grid = grid[np.lexsort((-grid[:, 1], -grid[:, 0], -np.log2(grid).sum(axis=1)))]
-    candidates = [
-        np.array([quantized(network, k, setting) for setting in grid]) for k in range(len(network))
-    ]
+    candidates = [quantized(network, k, grid) for k in range(len(network))]
     found, passed, checked = first_exact(evaluator, network.factor, candidates, keep)
     kept = [(k, i) for k, exact in enumerate(found) for i in [*exact, None]]
     result = network.with_parameters(

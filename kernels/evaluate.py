@@ -12,7 +12,7 @@ from kernels.layout import as_float, cell_constants, expect_fit, interleaved, re
 from kernels.program import Replay, contents, launch, on_device, overwrite, source
 
 BATCH = 1024  # dense candidates a launch
-BIAS, WEIGHT, INITIAL = 5, 6, 7  # places in `_table`
+EDGE_AT, SOURCE, BIAS, WEIGHT, INITIAL = 1, 3, 5, 6, 7  # places in `_table`
 
 
 class Evaluator:
@@ -132,6 +132,7 @@ class GraphEvaluator:
             interleaved(targets, device.lanes),
             groups,
         ]
+        self._edge_at, self._source = table[EDGE_AT], table[SOURCE]
         self._right = on_device(np.zeros(items, np.int32))
         self._scratch = on_device(np.zeros(values, np.float32))
         self._arrays = [on_device(a) for a in arrays]
@@ -140,10 +141,24 @@ class GraphEvaluator:
     def right_with(
         self, biases: np.ndarray, weights: np.ndarray, initial: np.ndarray
     ) -> np.ndarray:
-        """(G,) int32, with other numbers in the order in which `_table` has them."""
-        for place, values in ((BIAS, biases), (WEIGHT, weights), (INITIAL, initial)):
+        """(G,) int32, with other numbers in the order in which `_table` has them.
+
+        Edges of weight 0 cost nothing.
+        """
+        given = weights.reshape(-1)
+        kept = np.flatnonzero(given)
+        before = np.concatenate([[0], np.cumsum(given != 0)])  # edges kept before each
+        weight, source = np.zeros_like(self._source, np.float32), np.zeros_like(self._source)
+        weight[: len(kept)], source[: len(kept)] = given[kept], self._source[kept]
+        for place, values in (
+            (EDGE_AT, before[self._edge_at].astype(np.int32)),
+            (SOURCE, source),
+            (BIAS, biases.astype(np.float32)),
+            (WEIGHT, weight),
+            (INITIAL, initial.astype(np.float32)),
+        ):
             if values.size:
-                overwrite(self._arrays[place], values.astype(np.float32).reshape(-1))
+                overwrite(self._arrays[place], values.reshape(-1))
         return self.right()
 
     def right(self) -> np.ndarray:
@@ -174,20 +189,18 @@ class VariantEvaluator:
     def __init__(
         self, graph: Graph, count: int, nodes: int, inputs: np.ndarray, targets: np.ndarray
     ) -> None:
-        self._graph = graph
+        column = {(e.source, e.target): i for i, e in enumerate(graph.edges)}
+        biased = graph.where("output", "recurrent", "head")
+        computed = [*graph.where("output", "recurrent"), *graph.where("head")]
+        self._edges = [column[source, n] for n in computed for source, _ in graph.incoming[n]]
+        self._biases = [biased.index(n) for n in computed]
         self._all = GraphEvaluator([graph] * count, inputs, targets, early=True, nodes=nodes)
 
     def right(self, weights: np.ndarray, biases: np.ndarray, initial: np.ndarray) -> np.ndarray:
         """(C,) int32, for weights (C, E) in the order of the edges, biases (C, K) of all neurons
         and heads and initial states (C, S), both in the order of the nodes.
         """
-        graph = self._graph
-        column = {(e.source, e.target): i for i, e in enumerate(graph.edges)}
-        biased = graph.where("output", "recurrent", "head")
-        computed = [*graph.where("output", "recurrent"), *graph.where("head")]
-        order = [column[source, node] for node in computed for source, _ in graph.incoming[node]]
-        place = [biased.index(node) for node in computed]
-        return self._all.right_with(biases[:, place], weights[:, order], initial)
+        return self._all.right_with(biases[:, self._biases], weights[:, self._edges], initial)
 
 
 def _table(graphs: Sequence[Graph]) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from tinygrad import Tensor, TinyJit
-from tinygrad.device import Buffer, Device
+from tinygrad.device import Device
 from tinygrad.engine.realize import get_call_arg_uops, get_runtime
 from tinygrad.uop.ops import KernelInfo, Ops, ProgramInfo, UOp
 
@@ -48,14 +48,17 @@ def on_device(values: np.ndarray) -> Tensor:
 def overwrite(tensor: Tensor, values: np.ndarray) -> None:
     """Put values of the same shape and type where the tensor has its own on the device."""
     assert tensor.shape == values.shape, f"{tensor.shape}, not {values.shape}"
-    data = memoryview(bytearray(values.tobytes()))
-    on_host = Buffer("PYTHON", values.size, tensor.dtype, opaque=data)
-    tensor.uop.base.buffer.copy_from(on_host)
+    buffer = tensor.uop.base.buffer
+    assert buffer.nbytes == values.nbytes, f"{tensor.dtype}, not {values.dtype}"
+    buffer.allocator._copyin(buffer.get_buf("CL"), memoryview(bytearray(values.tobytes())))
 
 
 def contents(tensor: Tensor) -> np.ndarray:
     """What a tensor that is realised has on the device, without a graph to copy it."""
-    return tensor.uop.base.buffer.numpy().reshape(tensor.shape)
+    buffer = tensor.uop.base.buffer
+    data = memoryview(bytearray(buffer.nbytes))
+    buffer.allocator._copyout(data, buffer.get_buf("CL"))
+    return np.frombuffer(data, tensor.dtype.fmt).reshape(tensor.shape)
 
 
 def launch(

@@ -7,7 +7,19 @@ import pytest
 from bonsai.certificate import Certificate
 from bonsai.check import check
 from bonsai.dataset import draw
-from bonsai.polish import SMALL, Numbers, connected, grid, polish, rank, roughness, shape, varied
+from bonsai.polish import (
+    SLACK,
+    SMALL,
+    Numbers,
+    connected,
+    grid,
+    moves,
+    polish,
+    rank,
+    roughness,
+    shape,
+    varied,
+)
 from bonsai.prove import prove
 from bonsai.tasks import TASKS
 from kernels.evaluate import GraphEvaluator, VariantEvaluator
@@ -119,3 +131,32 @@ def test_numbers_of_what_no_head_depends_on_are_zero():
 def test_graphs_of_one_shape_differ_in_numbers_alone():
     assert shape(made.moved(made.delay2, 0, 0.5)) == shape(made.delay2)
     assert shape(connected(made.delay2)) != shape(made.delay2)
+
+
+def test_walkers_go_to_what_is_as_much_larger_as_their_freedom():
+    walkers = 2 * SLACK
+    walker, above = (a.reshape(-1) for a in np.mgrid[0:walkers, -1 : SLACK + 1])
+    rough = np.where(above == above.max(), 0, 1)
+    rng = np.random.default_rng(0)
+    met = {w: set() for w in range(walkers)}
+    for _ in range(200):
+        moving, to = moves(walker, above, rough, walkers, rng)
+        assert moving.tolist() == list(range(walkers))
+        assert walker[to].tolist() == moving.tolist()
+        for w, i in zip(moving, to, strict=True):
+            met[w].add(int(above[i]))
+    assert [met[w] for w in range(walkers)] == [set(range(w % SLACK + 1)) for w in range(walkers)]
+
+
+def test_half_of_the_moves_are_to_the_roundest():
+    walker, above, rough = np.full(8, SLACK - 1), np.zeros(8, int), np.arange(8)
+    rng = np.random.default_rng(0)
+    to = [int(moves(walker, above, rough, SLACK, rng)[1][0]) for _ in range(400)]
+    counts = np.bincount(to, minlength=8)
+    assert counts[0] > 180
+    assert counts[1:].min() > 10
+
+
+def test_a_walker_without_a_variant_stays():
+    moving, to = moves(np.array([0, 2]), np.array([-1, 0]), np.zeros(2), 3, np.random.default_rng(0))
+    assert (moving.tolist(), to.tolist()) == ([2], [1])
