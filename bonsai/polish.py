@@ -21,7 +21,7 @@ from bonsai.machine import Machine
 from bonsai.prune import eliminate_dead_code
 from kernels.evaluate import VariantEvaluator
 
-STEPS = (2.0 ** -np.arange(0, 7)).astype(np.float32)  # of the grids that numbers are moved and rounded on
+STEPS = np.exp2(-np.arange(0, 7, dtype=np.float32))  # of grids that numbers are put on
 FINEST = 12  # a number that is no multiple of 2^-12 counts as rough as one that is
 PROOFS = 4  # variants a round that are given to the prover, at most
 SLACK = 4  # walkers in turn are allowed graphs larger than the best by 0 to one less than this
@@ -182,7 +182,11 @@ def polish(
 
 
 def moves(
-    walker: np.ndarray, above: np.ndarray, rough: np.ndarray, walkers: int, rng: np.random.Generator
+    walker: np.ndarray,
+    above: np.ndarray,
+    rough: np.ndarray,
+    walkers: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which walkers go, and to which variant each of them.
 

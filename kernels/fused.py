@@ -8,6 +8,8 @@ Scratch memory is ITEMS (2 ((T+1) H + T (H+Y)) + P) vectors of 4 LANES bytes, wi
 over the cells and ITEMS = restarts x chunks: 2.2 MB for 32 restarts of (12, 6), T = 24, on a CPU.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from tinygrad import Tensor
 
@@ -19,6 +21,8 @@ from kernels.layout import as_float, cell_constants, expect_fit, interleaved, re
 from kernels.program import Replay, launch, on_device, overwrite, source
 
 STATE = ("parameters", "mean", "square", "step", "history")
+WRITTEN = (*STATE, "partial", "scratch", "arrived")  # by kernels, in the order of their arguments
+SEQUENCES = ("inputs", "targets", "features", "code")
 CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
 
 
@@ -86,54 +90,56 @@ class FusedTraining:
 
         times = (recipe.length + 1) * record(a) + recipe.length * (record(a) + a.outputs)
         slots = pair * times + a.size
-        self._scratch = on_device(np.zeros(r * chunks * slots * device.lanes, np.float32))
-        self._partial = on_device(np.zeros(r * chunks * (a.size + 1), np.float32))
-        self._inputs = on_device(interleaved(inputs, device.lanes))
-        self._targets = on_device(interleaved(targets, device.lanes))
-        self._features = on_device(interleaved(told, device.lanes))
-        self._code = on_device(code.astype(np.int32).reshape(-1))
-        self._share = on_device(recipe.regularizer.share(a))
-        self._table = on_device(recipe.table)
-        self._step = on_device(np.zeros(r, np.int32))
-        self._parameters = on_device(parameters.astype(np.float32))
-        self._mean = on_device(np.zeros((r, a.size), np.float32))
-        self._square = on_device(np.zeros((r, a.size), np.float32))
-        self._history = on_device(np.zeros((recipe.steps, r, 2), np.float32))
-        self._mask = on_device(np.ones((r, a.size), np.float32))
-        self._arrived = on_device(np.zeros(r, np.int32))
+        arrays = {
+            "parameters": parameters.astype(np.float32),
+            "mean": np.zeros((r, a.size), np.float32),
+            "square": np.zeros((r, a.size), np.float32),
+            "step": np.zeros(r, np.int32),
+            "history": np.zeros((recipe.steps, r, 2), np.float32),
+            "partial": np.zeros(r * chunks * (a.size + 1), np.float32),
+            "scratch": np.zeros(r * chunks * slots * device.lanes, np.float32),
+            "arrived": np.zeros(r, np.int32),
+            "inputs": interleaved(inputs, device.lanes),
+            "targets": interleaved(targets, device.lanes),
+            "features": interleaved(told, device.lanes),
+            "code": code.astype(np.int32).reshape(-1),
+            "share": recipe.regularizer.share(a),
+            "mask": np.ones((r, a.size), np.float32),
+            "table": recipe.table,
+        }
+        self._on = {name: on_device(values) for name, values in arrays.items()}
         self._replay = Replay(self._step_once)
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned; what is left out stays as it is."""
-        for tensor, name in zip(self._state(), STATE, strict=True):
+        for name in STATE:
             if name in state:
-                overwrite(tensor, state[name])
+                overwrite(self._on[name], state[name])
 
     def restrict(self, mask: np.ndarray) -> None:
         """From now on parameters (R, P) that `mask` has False for are 0 after each step."""
-        overwrite(self._mask, mask.astype(np.float32))
+        overwrite(self._on["mask"], mask.astype(np.float32))
 
     def retell(self, code: np.ndarray) -> None:
         """From now on state neurons (R, S) are taught these features; -1 for none."""
         assert self._told, "it was made without hints"
-        overwrite(self._code, code.astype(np.int32).reshape(-1))
+        overwrite(self._on["code"], code.astype(np.int32).reshape(-1))
 
     def replace(
         self, inputs: np.ndarray, targets: np.ndarray, features: np.ndarray | None
     ) -> None:
         """From now on learn other sequences, as many and as long, with their hints' features."""
-        overwrite(self._inputs, interleaved(inputs, self._lanes))
-        overwrite(self._targets, interleaved(targets, self._lanes))
+        overwrite(self._on["inputs"], interleaved(inputs, self._lanes))
+        overwrite(self._on["targets"], interleaved(targets, self._lanes))
         if features is not None and self._told:
-            overwrite(self._features, interleaved(features, self._lanes))
+            overwrite(self._on["features"], interleaved(features, self._lanes))
 
     def state(self, *names: str) -> dict[str, np.ndarray]:
         """step (R,); parameters, mean, square (R, P); history (steps, R, 2): loss, penalty.
 
         names: those of them that are wanted; all if none is named
         """
-        every = zip(STATE, self._state(), strict=True)
-        return {name: tensor.numpy() for name, tensor in every if name in (names or STATE)}
+        return {name: self._on[name].numpy() for name in STATE if name in (names or STATE)}
 
     def advance(self, steps: int) -> None:
         """Take this many training steps, with all restarts."""
@@ -143,80 +149,31 @@ class FusedTraining:
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Loss (R,) and its gradient (R, P), without the regulariser, on this step's minibatch."""
         a, r = self.recipe.architecture, self.recipe.restarts
-        partial = self._gradient()[0].numpy().reshape(r, -1, a.size + 1).sum(axis=1)
+        partial = self._gradient()["partial"].numpy().reshape(r, -1, a.size + 1).sum(axis=1)
         return partial[:, -1], partial[:, :-1]
 
-    def _gradient(self) -> list[Tensor]:
-        return launch(
-            self._text,
-            "gradient",
-            2,
-            *self._work,
-            self._partial,
-            self._scratch,
-            self._parameters,
-            self._inputs,
-            self._targets,
-            self._features,
-            self._code,
-            self._step,
-            self._table,
-        )
+    def _gradient(self) -> dict[str, Tensor]:
+        read = "parameters", *SEQUENCES, "step", "table"
+        return self._after("gradient", self._work, ("partial", "scratch"), read)
 
     def _step_once(self) -> None:
         if self._is_cpu:
-            (
-                self._parameters,
-                self._mean,
-                self._square,
-                self._step,
-                self._history,
-                self._partial,
-                self._scratch,
-                self._arrived,
-                *_,
-            ) = launch(
-                self._text,
-                "gradient_and_update",
-                8,
-                *self._work,
-                *self._state(),
-                self._partial,
-                self._scratch,
-                self._arrived,
-                self._inputs,
-                self._targets,
-                self._features,
-                self._code,
-                self._share,
-                self._mask,
-                self._table,
-            )
+            read = *SEQUENCES, "share", "mask", "table"
+            self._on |= self._after("gradient_and_update", self._work, WRITTEN, read)
         else:
-            self._partial, self._scratch, *_ = self._gradient()
-            (
-                self._parameters,
-                self._mean,
-                self._square,
-                self._step,
-                self._history,
-                *_,
-            ) = launch(
-                self._text,
-                "update",
-                5,
-                *self._rows,
-                *self._state(),
-                self._partial,
-                self._share,
-                self._mask,
-                self._table,
-            )
+            self._on |= self._gradient()
+            read = "partial", "share", "mask", "table"
+            self._on |= self._after("update", self._rows, STATE, read)
         # All of them: what is left lazy would run its kernels again in the next call.
-        Tensor.realize(*self._state(), self._partial, self._scratch, self._arrived)
+        Tensor.realize(*(self._on[name] for name in WRITTEN))
 
-    def _state(self) -> tuple[Tensor, ...]:
-        return self._parameters, self._mean, self._square, self._step, self._history
+    def _after(
+        self, kernel: str, work: tuple[int, int], written: Sequence[str], read: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """What a kernel writes, as it is after it; its arguments are `written`, then `read`."""
+        given = [self._on[name] for name in (*written, *read)]
+        after = launch(self._text, kernel, len(written), *work, *given)
+        return dict(zip(written, after[: len(written)], strict=True))
 
 
 def block(a: Architecture, length: int, lanes: int) -> int:

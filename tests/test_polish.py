@@ -158,5 +158,6 @@ def test_half_of_the_moves_are_to_the_roundest():
 
 
 def test_a_walker_without_a_variant_stays():
-    moving, to = moves(np.array([0, 2]), np.array([-1, 0]), np.zeros(2), 3, np.random.default_rng(0))
+    walker, above, rng = np.array([0, 2]), np.array([-1, 0]), np.random.default_rng(0)
+    moving, to = moves(walker, above, np.zeros(2), 3, rng)
     assert (moving.tolist(), to.tolist()) == ([2], [1])
