@@ -157,13 +157,13 @@ class FusedTraining:
         return self._after("gradient", self._work, ("partial", "scratch"), read)
 
     def _step_once(self) -> None:
+        rest = "share", "mask", "table"
         if self._is_cpu:
-            read = *SEQUENCES, "share", "mask", "table"
+            read = (*SEQUENCES, *rest)
             self._on |= self._after("gradient_and_update", self._work, WRITTEN, read)
         else:
             self._on |= self._gradient()
-            read = "partial", "share", "mask", "table"
-            self._on |= self._after("update", self._rows, STATE, read)
+            self._on |= self._after("update", self._rows, STATE, ("partial", *rest))
         # All of them: what is left lazy would run its kernels again in the next call.
         Tensor.realize(*(self._on[name] for name in WRITTEN))
 
