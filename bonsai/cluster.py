@@ -110,6 +110,11 @@ async def _reach(address: str) -> None:
     from distributed.comm import connect
 
     keys = Security().get_connection_args("client")
+    if address.startswith("tls:") and keys.get("ssl_context") is None:
+        raise ValueError(
+            "TLS needs certificates here too, DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+            "..._CLIENT__CERT and ..._CLIENT__KEY"
+        )
     comm = await asyncio.wait_for(connect(address, timeout=CONNECT, **keys), CONNECT + 1)
     await comm.close()
 

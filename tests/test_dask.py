@@ -15,6 +15,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from test_faults import Terminal
 from test_pipeline import TINY, Copy
 
@@ -53,13 +57,14 @@ ENDLESS = (f"plants.{PLANT}.train.steps=4000000", f"plants.{PLANT}.train.patienc
 class Cluster:
     """A scheduler and workers, in processes of their own."""
 
-    def __init__(self, copy: Copy, folder: Path) -> None:
+    def __init__(self, copy: Copy, folder: Path, protocol: str) -> None:
         self.copy, self.file = copy, folder / "scheduler.json"
         self.log = (folder / "log").open("wb")
         self.processes: list[subprocess.Popen] = []
         self.scheduler = self.start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self.file)
-        )
+            "scheduler", "--host", "127.0.0.1", "--port", "0", "--protocol", protocol,
+            "--scheduler-file", str(self.file),
+        )  # fmt: skip
         until(self.file.exists)
         self.address = json.loads(self.file.read_text())["address"]
 
@@ -116,9 +121,9 @@ def expected(copy: Copy) -> dict[str, bytes]:
 
 
 @contextmanager
-def running(copy: Copy, folder: Path) -> Iterator[Cluster]:
+def running(copy: Copy, folder: Path, protocol: str = "tcp") -> Iterator[Cluster]:
     folder.mkdir()
-    cluster = Cluster(copy, folder)
+    cluster = Cluster(copy, folder, protocol)
     try:
         yield cluster
     finally:
@@ -243,6 +248,41 @@ def test_a_scheduler_lost(copy: Copy, expected: dict[str, bytes], tmp_path: Path
             )
     assert trained == 4 - len(before)
     assert made(copy) == expected
+
+
+def signed(folder: Path) -> tuple[Path, Path]:
+    """A key, and the certificate that it has signed for itself."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bonsai")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    pem, format = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, format, serialization.NoEncryption()))
+    (folder / "certificate.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    return folder / "key.pem", folder / "certificate.pem"
+
+
+def test_an_encrypted_cluster(
+    copy: Copy, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = map(str, signed(tmp_path))
+    tls = "DASK_DISTRIBUTED__COMM__TLS"
+    known = {f"{tls}__CA_FILE": certificate}
+    for who in ("SCHEDULER", "WORKER", "CLIENT"):
+        known |= {f"{tls}__{who}__KEY": key, f"{tls}__{who}__CERT": certificate}
+    for name, value in known.items():
+        monkeypatch.setitem(copy.env, name, value)
+    with running(copy, tmp_path / "dask", "tls") as dask:
+        assert dask.address.startswith("tls://127.0.0.1:")
+        dask.workers("--nthreads", "1")
+        at = f"compute.address={dask.address}"
+        succeeded(started(copy, at))
+        assert made(copy) == expected
+        for name in known:
+            monkeypatch.delitem(copy.env, name)
+        said = failed(started(copy, at))
+        assert f"no Dask scheduler answers at {at} (TLS needs certificates here too" in said
 
 
 def test_what_is_finished_goes_on_without_a_cluster(
