@@ -47,9 +47,14 @@ class Evaluator:
         self._work = (-(-BATCH // device.group), device.group)
         self._text = source(constants, "ameo.cl", "count.cl", "cell.cl", "evaluate.cl")
         values = BATCH * 2 * record(architecture) * device.lanes
+        self._right = on_device(np.zeros(BATCH, np.int32))
         self._scratch = on_device(np.zeros(values, np.float32))
+        self._parameters = on_device(np.zeros((BATCH, architecture.size), np.float32))
         self._inputs = on_device(interleaved(inputs, device.lanes))
         self._targets = on_device(interleaved(targets, device.lanes))
+        self._counts = on_device(np.zeros(2, np.int32))  # of candidates, and of groups
+        self._settings = on_device(np.zeros(2, np.float32))  # factor and noise
+        self._replay = Replay(self._count)
 
     def replace(self, inputs: np.ndarray, targets: np.ndarray) -> None:
         """Hold other sequences from now on, as many and as long."""
@@ -70,26 +75,33 @@ class Evaluator:
         ones for every candidate
         """
         groups = (sequences or self.sequences) // self._lanes
+        overwrite(self._settings, np.array([factor, noise], np.float32))
+        padded = np.zeros((BATCH, self.architecture.size), np.float32)
         counts = []
         for first in range(0, len(parameters), BATCH):
             some = parameters[first : first + BATCH]
-            padded = np.zeros((BATCH, self.architecture.size), np.float32)
             padded[: len(some)] = some
-            right, *_ = launch(
-                self._text,
-                "evaluate",
-                2,
-                *self._work,
-                on_device(np.zeros(BATCH, np.int32)),
-                self._scratch,
-                on_device(padded),
-                self._inputs,
-                self._targets,
-                on_device(np.array([len(some), groups], np.int32)),
-                on_device(np.array([factor, noise], np.float32)),
-            )
-            counts.append(right.numpy()[: len(some)])
+            overwrite(self._parameters, padded)
+            overwrite(self._counts, np.array([len(some), groups], np.int32))
+            self._replay()
+            counts.append(contents(self._right)[: len(some)])
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
+
+    def _count(self) -> None:
+        self._right, self._scratch, *_ = launch(
+            self._text,
+            "evaluate",
+            2,
+            *self._work,
+            self._right,
+            self._scratch,
+            self._parameters,
+            self._inputs,
+            self._targets,
+            self._counts,
+            self._settings,
+        )
+        Tensor.realize(self._right, self._scratch)
 
 
 class GraphEvaluator:

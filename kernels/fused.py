@@ -18,7 +18,7 @@ from bonsai.network import Architecture
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
 from kernels.layout import as_float, cell_constants, expect_fit, interleaved, record
-from kernels.program import Replay, launch, on_device, overwrite, source
+from kernels.program import Replay, contents, launch, on_device, overwrite, source
 
 STATE = ("parameters", "mean", "square", "step", "history")
 WRITTEN = (*STATE, "partial", "scratch", "arrived")  # by kernels, in the order of their arguments
@@ -139,7 +139,7 @@ class FusedTraining:
 
         names: those of them that are wanted; all if none is named
         """
-        return {name: self._on[name].numpy() for name in STATE if name in (names or STATE)}
+        return {name: contents(self._on[name]) for name in STATE if name in (names or STATE)}
 
     def advance(self, steps: int) -> None:
         """Take this many training steps, with all restarts."""
