@@ -48,7 +48,10 @@ def first_exact(
     """
     flat = np.concatenate(candidates)
     screen = min(SCREEN, evaluator.sequences)
-    passed = evaluator.right(flat, factor, screen)
+    seen: dict[bytes, int] = {}  # small networks round to the same numbers on many grids
+    same = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in flat], int)
+    distinct = np.unique(same, return_index=True)[1]
+    passed = evaluator.right(flat[distinct], factor, screen)[same]
     checked = np.full(len(flat), screen, np.int32)
     starts = np.cumsum([0, *(len(c) for c in candidates)])
     queues = [

@@ -155,3 +155,20 @@ def test_inputs_and_heads_stay_though_unconnected(kind):
     nodes = (Node("input", -1, 0, "x"), Node("head", -1, 0, "y"))
     small = eliminate_dead_code(Graph(nodes, (), (), 1.0, 0.0))
     assert small.where(kind)
+
+
+def test_what_rounds_to_the_same_numbers_is_evaluated_once(monkeypatch):
+    network = delay1_network(0.0)
+    judge, asked = evaluator(network), []
+    right = judge.right
+
+    def counting(parameters, *rest):
+        asked.append(len(parameters))
+        return right(parameters, *rest)
+
+    monkeypatch.setattr(judge, "right", counting)
+    candidates = [np.repeat(network.parameters[:1], 5, axis=0), network.parameters[[1, 0]]]
+    chosen, passed, _ = first_exact(judge, network.factor, candidates, keep=2)
+    assert asked[0] == 2
+    assert chosen == [[0, 1], [1]]
+    assert (passed == len(words()[0])).tolist() == [True] * 5 + [False, True]
