@@ -47,8 +47,8 @@ experiments: $(INSTALLED) ## what was tried with dvc exp run: the totals, and wh
 	@$(BIN)/dvc exp show --only-changed --drop '.*/|.*[.](py|cl|yaml)$$|(conf|tasks|bonsai|kernels|stages)$$' --keep '^(proven|weights|biases|margin|seconds)$$'
 
 # DVC's workers look for `dvc` on the PATH, and queued stages for `python`.
-queue: $(INSTALLED) ## run what dvc exp run --queue put off, side by side (JOBS=2)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc queue start --jobs $(or $(JOBS),2)
+queue: $(INSTALLED) ## run what dvc exp run --queue put off, side by side, with progress (JOBS=2)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m stages.queue $(or $(JOBS),2)
 
 remote: $(INSTALLED) ## where dvc push and dvc pull keep artifacts (URL=../store or s3://bucket/folder)
 	@test -n "$(URL)" || { echo "make remote: name a place, as in: make remote URL=../store" >&2; exit 1; }

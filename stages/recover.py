@@ -1,16 +1,20 @@
-"""Put right what DVC leaves when it is killed in the middle of a write: python -m stages.recover
+"""Put right what DVC leaves when it is killed: python -m stages.recover
 
-DVC writes two files in place: `dvc.lock`, after each stage, and `.dvc/tmp/rwlock`. If one is cut
-off, DVC refuses to run. `make repro` calls this first; it changes nothing while a DVC is at work.
+DVC writes three files in place: `dvc.lock`, after each stage, `.dvc/tmp/rwlock` and
+`.dvc/tmp/exps/rwlock`. If one is cut off, DVC refuses to run. `dvc exp run` works on a detached
+HEAD, and puts away what is not committed while it prepares. `make repro` calls this first; it
+changes nothing while a DVC is at work.
 """
 
 import json
 import re
+import subprocess
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 import zc.lockfile
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
@@ -21,7 +25,18 @@ from bonsai.artifact import save_text
 LOCK = Path("dvc.lock")
 TEMPORARY = Path(".dvc/tmp")
 RUNNING = TEMPORARY / "rwlock"
-HELD = (TEMPORARY / "lock", TEMPORARY / "rwlock.lock")  # by a DVC while it writes them
+PREPARING = TEMPORARY / "exps/rwlock"  # like `rwlock`, of experiments
+EXPERIMENT = TEMPORARY / "exps/run/workspace/workspace.json"  # the one that runs in the workspace
+ARGUMENTS = TEMPORARY / "repro.dat"  # those of `dvc exp run`, for the experiment
+HELD = ("lock", "rwlock.lock", "exps/rwlock.lock")  # by a DVC while it writes them
+WRITTEN = {"params.yaml", "dvc.lock", str(ARGUMENTS)}  # by DVC while it prepares
+STASH, MERGE = "refs/stash", "refs/exps/exec/EXEC_MERGE"  # where what is not committed is then
+REFS = (MERGE, "refs/exps/exec/EXEC_BASELINE", "refs/exps/exec/EXEC_BRANCH", "refs/exps/stash")
+DETACHED = r"^checkout: moving from (?![0-9a-f]{40} )(\S+) to ([0-9a-f]{40})$"
+
+
+class GitError(RuntimeError):
+    """Git refused something. The message has what it said."""
 
 
 def recover_lock(path: Path) -> None:
@@ -52,6 +67,89 @@ def recover_running(path: Path) -> None:
         print(f"{path} was cut off, as when DVC is killed: deleted", file=sys.stderr)
 
 
+def recover_experiment() -> None:
+    """Put back HEAD, and what was not committed, after a `dvc exp run` that was killed.
+
+    What it had queued for itself is dropped, so that the next one does not run it as well.
+    Raises GitError if git refuses.
+    """
+    if not PREPARING.parent.is_dir():  # nor is there an experiment
+        return
+    preparing = _loaded(PREPARING).get("write", {})
+    refs = _git("for-each-ref", "--format=%(refname)", *REFS).split()
+    if not refs and "workspace" not in preparing:
+        return
+    if any(
+        psutil.pid_exists(at["pid"]) for at in (_loaded(EXPERIMENT), *preparing.values()) if at
+    ):
+        return
+    _unlock()
+    said = _on_branch_again()
+    if "workspace" in preparing and _since(PREPARING, STASH):
+        said += _put_back(STASH)
+    elif MERGE in refs and "refs/exps/exec" in preparing:
+        said += _put_back(MERGE)
+    _git("reset", "--quiet", "--", str(ARGUMENTS))
+    for path in (ARGUMENTS, EXPERIMENT, PREPARING):
+        path.unlink(missing_ok=True)
+    for ref in refs:
+        _git("update-ref", "--no-deref", "-d", ref)
+    said.append("the same command goes on")
+    print(f"`dvc exp run` was killed; {', '.join(said)}", file=sys.stderr)
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _unlock() -> None:
+    """Delete the lock on git's index, which DVC held, unless a git runs that may hold it."""
+    lock = Path(_git("rev-parse", "--git-path", "index.lock").strip())
+    if not any(process.info["name"] == "git" for process in psutil.process_iter(["name"])):
+        lock.unlink(missing_ok=True)
+
+
+def _on_branch_again() -> list[str]:
+    """Let HEAD be the branch from which DVC detached it, if that has not moved since."""
+    heads = _git("rev-list", "--max-count=2", "HEAD").split()  # the second, if DVC committed
+    for branch, rev in re.findall(DETACHED, _git("reflog", "--format=%gs"), re.MULTILINE)[:1]:
+        tip = _git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}").strip()
+        if _git("branch", "--show-current") == "" and tip == rev and rev in heads:
+            _git("symbolic-ref", "-m", f"recover: {branch}", "HEAD", f"refs/heads/{branch}")
+            if rev != heads[0]:
+                _git("reset", "--quiet")
+            return [f"HEAD is {branch} again"]
+    return []
+
+
+def _since(path: Path, ref: str) -> bool:
+    """Whether there is such a commit, and it is not older than the file."""
+    made = _git("for-each-ref", "--format=%(committerdate:unix)", ref)
+    return made != "" and int(made) >= int(path.stat().st_mtime)
+
+
+def _put_back(ref: str) -> list[str]:
+    """Apply what DVC put away, unless the workspace has something else."""
+    rev = _git("rev-parse", ref).strip()
+    changed = (set(_git("diff", "--name-only", to).splitlines()) for to in (rev, "HEAD"))
+    if not any(names <= WRITTEN for names in changed):
+        if ref != STASH:
+            _git("stash", "store", "--message", "put away by dvc exp run", rev)
+        return ["what was not committed is in `git stash list`"]
+    _git("reset", "--quiet", "--hard")
+    _git("stash", "apply", "--quiet", "--index", rev)
+    if ref == STASH:
+        _git("stash", "drop", "--quiet")
+    return ["what was not committed is back"]
+
+
+def _git(*arguments: str) -> str:
+    ended = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise GitError(f"git {arguments[0]}: {ended.stderr.strip()}")
+    return ended.stdout
+
+
 def _valid(text: str) -> bool:
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -64,14 +162,19 @@ def _valid(text: str) -> bool:
 def main() -> None:
     with ExitStack() as held:
         try:
-            for lock in HELD:
-                if TEMPORARY.is_dir():
-                    held.enter_context(closing(zc.lockfile.LockFile(str(lock))))
+            for path in (TEMPORARY / name for name in HELD):
+                if path.parent.is_dir():
+                    held.enter_context(closing(zc.lockfile.LockFile(str(path))))
         except zc.lockfile.LockError:
             return
-        for recover, path in ((recover_lock, LOCK), (recover_running, RUNNING)):
+        for recover, path in (
+            (recover_lock, LOCK),
+            (recover_running, RUNNING),
+            (recover_running, PREPARING),
+        ):
             if path.exists():
                 recover(path)
+        recover_experiment()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`make repro`, killed: what tests/test_pipeline.py and tests/test_kills.py share."""
+"""Commands that are killed: what the tests of it share."""
 
 import os
 import re
@@ -6,40 +6,54 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
 # The tests' own Python and packages, in place of those that the Makefile would install.
 MAKE = ("make", "repro", f"BIN={Path(sys.executable).parent}", "INSTALLED=")
 LONGEST = 9.0  # seconds until a kill
-WRITING = b"Updating lock file"  # DVC says it just before it writes in place
+WRITING = "Updating lock file"  # DVC says it just before it writes in place
 
 
-def killed(folder: Path, env: dict[str, str], random: Random) -> str | None:
-    """Run `make repro` and kill its process group: what was going on, or None if it had ended.
+def killed(
+    folder: Path, env: dict[str, str], random: Random, command: Sequence[str] = MAKE
+) -> str | None:
+    """Run a command and kill its process group: what was going on, or None if it had ended.
 
     Half of the kills come at any time, half soon after DVC began to write dvc.lock.
     """
-    log = folder.parent / f"{folder.name}.log"
     delay, writes = random.uniform(0, LONGEST), None
     if random.random() < 0.5:
         delay, writes = random.uniform(0, 0.3), random.randint(1, 4)
+    started = time.monotonic()
+
+    def due(said: str) -> bool:
+        nonlocal started, writes
+        if writes is not None and said.count(WRITING) >= writes:
+            started, writes = time.monotonic(), None
+        return writes is None and time.monotonic() - started > delay
+
+    return killed_when(folder, env, command, due)
+
+
+def killed_when(
+    folder: Path, env: dict[str, str], command: Sequence[str], due: Callable[[str], bool]
+) -> str | None:
+    """The same, at the moment when this is true of what the command has said."""
+    log = folder.parent / f"{folder.name}.log"
     with log.open("wb") as said:
         run = subprocess.Popen(
-            MAKE, cwd=folder, env=env, stdout=said, stderr=said, start_new_session=True
+            command, cwd=folder, env=env, stdout=said, stderr=said, start_new_session=True
         )
-    started = time.monotonic()
     while run.poll() is None:
-        if writes is not None and log.read_bytes().count(WRITING) >= writes:
-            started, writes = time.monotonic(), None
-        if writes is None and time.monotonic() - started > delay:
+        if due(log.read_text(encoding="utf-8", errors="replace")):
             os.killpg(run.pid, signal.SIGKILL)
             break
         time.sleep(0.005)
     ended = run.wait()
     text = log.read_text(encoding="utf-8", errors="replace")
-    assert ended in (0, -signal.SIGKILL), f"make repro: {ended}\n{text}"
+    assert ended in (0, -signal.SIGKILL), f"{' '.join(command)}: {ended}\n{text}"
     return None if ended == 0 else _last(text)
 
 

@@ -3,13 +3,12 @@
 One copy grows the garden `tiny` for the whole file; a test that changes it puts it back.
 """
 
+import contextlib
 import json
 import logging
 import re
 import shlex
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +16,15 @@ import psutil
 import pytest
 import yaml
 from conftest import ROOT
+from kills import MAKE, killed_when
+from test_faults import Terminal
 from test_pipeline import TINY, Copy, _ran
 
 from bonsai.artifact import ArtifactError
 from bonsai.versions import FILES, VersionError, show
 from stages.configure import composed
 
+GOES_ON = "the same command goes on"
 TURNED = "plants.delay2.render.direction=TB"
 SHOW = "import sys; from bonsai.versions import show; show(sys.argv[1])"
 
@@ -98,29 +100,140 @@ def test_an_experiment_is_compared_applied_and_branched(unchanged: Copy) -> None
     assert "direction: TB" in copy.run("git", "show", "kept:params.yaml")
 
 
+def state(copy: Copy) -> tuple[str, ...]:
+    """What git knows of the workspace, and what a killed `dvc exp run` may leave."""
+    return tuple(
+        copy.run("git", *command.split())
+        for command in (
+            "branch --show-current", "status --short", "diff HEAD -- README.md", "stash list",
+            "for-each-ref refs/exps/exec/EXEC_BASELINE refs/exps/exec/EXEC_MERGE refs/exps/stash",
+        )
+    )  # fmt: skip
+
+
+def rendered(copy: Copy, *overrides: str) -> bytes:
+    """What the stage makes without DVC, which then puts its own back."""
+    copy.configure(TINY, *overrides)
+    copy.run("python", "-m", "stages.render", "delay2")
+    made = copy.artifacts()["plants/delay2/explorer.html"]
+    copy.run("dvc", "checkout", "--quiet", "--force", "render@delay2")
+    return made
+
+
+def test_a_killed_experiment_leaves_the_workspace_as_it_was(unchanged: Copy) -> None:
+    """At three moments; tests/test_kills.py has thirty."""
+    copy, command = unchanged, ("dvc", "exp", "run", "-S", TINY, "-S", TURNED)
+    (copy.folder / "README.md").write_text("mine")
+    (copy.folder / "new.txt").write_text("mine too")
+    copy.run("git", "add", "new.txt")
+    before, lock = state(copy), copy.folder / ".dvc/tmp/exps/rwlock"
+
+    def prepared(said: str) -> bool:
+        return copy.run("git", "stash", "list") != ""
+
+    assert killed_when(copy.folder, copy.env, command, prepared)
+    assert state(copy) != before
+    assert "not committed is back" in copy.run("python", "-m", "stages.recover")
+    assert state(copy) == before
+    for moment in ("Reproducing experiment", "Running stage 'render@delay2'"):
+        assert killed_when(copy.folder, copy.env, command, lambda said, m=moment: m in said)
+        assert copy.run("git", "branch", "--show-current") == ""
+        (copy.folder / ".git/index.lock").touch()  # as after a kill while DVC adds dvc.lock
+        said = copy.run("python", "-m", "stages.recover")
+        assert said == f"`dvc exp run` was killed; HEAD is {before[0].strip()} again, {GOES_ON}\n"
+        copy.run("git", "checkout", "--quiet", "HEAD", "--", "params.yaml", "dvc.lock")
+        assert state(copy) == before
+        assert not lock.exists()
+    exp_run(copy, TINY, TURNED)
+    turned = copy.artifacts()["plants/delay2/explorer.html"]
+    assert turned == rendered(copy, TURNED)
+    (copy.folder / "new.txt").unlink()
+
+
+def test_recover_overwrites_nothing_that_is_newer(unchanged: Copy) -> None:
+    copy, readme = unchanged, unchanged.folder / "README.md"
+    readme.write_text("mine")
+    command = ("dvc", "exp", "run", "-S", TINY, "-S", TURNED)
+    stashed = lambda said: copy.run("git", "stash", "list") != ""  # noqa: E731
+    assert killed_when(copy.folder, copy.env, command, stashed)
+    readme.write_text("newer")
+    assert "is in `git stash list`" in copy.run("python", "-m", "stages.recover")
+    assert readme.read_text() == "newer"
+    assert "mine" in copy.run("git", "show", "stash@{0}:README.md")
+    copy.run("git", "stash", "drop", "--quiet")
+
+
+def processes(copy: Copy) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cwd"]):
+        if Path(process.info["cwd"] or "/").is_relative_to(copy.folder):
+            found.append(process)
+    return found
+
+
+def ended(copy: Copy) -> None:
+    for process in processes(copy):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def test_what_a_killed_worker_had_begun_is_queued_again(unchanged: Copy) -> None:
+    copy, letters = unchanged, "plants.delay2.render.letters=xy"
+    said = exp_run(copy, TINY, letters, options=("--queue", "--name", "late"))
+    assert "Queued experiment 'late'" in said
+    run = copy.folder / ".dvc/tmp/exps/run"
+
+    def at_work(said: str) -> bool:
+        logs = (log.read_text() for log in run.glob("*/*.out"))
+        return any("Running stage 'render@delay2'" in log for log in logs)
+
+    try:
+        assert killed_when(copy.folder, copy.env, ("python", "-m", "stages.queue", "1"), at_work)
+        ended(copy)
+        assert "Running" in copy.run("dvc", "queue", "status")  # for ever
+        said = copy.run("python", "-m", "stages.queue", "1")
+    finally:
+        ended(copy)
+    assert said.startswith("late: its worker was killed; queued again\n")
+    assert re.search(r"^late: done, 25 stages in \d+ s$", said, re.MULTILINE)
+    assert not list((copy.folder / ".dvc/tmp/exps").glob("tmp*"))
+    copy.run("dvc", "exp", "apply", "late")
+    assert copy.artifacts()["plants/delay2/explorer.html"] == rendered(copy, letters)
+
+
 @pytest.mark.slow
 def test_a_sweep_runs_side_by_side_from_the_queue(unchanged: Copy) -> None:
     copy = unchanged
     said = exp_run(copy, TINY, "plants.delay2.render.letters=ab,cd", options=("--queue",))
-    assert said.count("Queued experiment") == 2
-    log = copy.folder / ".dvc/tmp/workers.txt"
+    names = re.findall(r"Queued experiment '(\S+)'", said)
+    assert len(names) == 2
+    terminal = Terminal(copy, "make", "queue", "JOBS=2", *MAKE[2:])
     try:
-        with log.open("w") as file:  # the workers stay in the background and keep it open
-            start = ["dvc", "queue", "start", "--jobs", "2"]
-            subprocess.run(start, cwd=copy.folder, env=copy.env, stdout=file, stderr=file)
-        for _ in range(60):
-            status = copy.run("dvc", "queue", "status")
-            if "Queued" not in status and "Running" not in status:
-                break
-            time.sleep(2)
-        assert status.count("Success") == 2, status + log.read_text()
+        assert terminal.ended() == 0, terminal.said
     finally:
-        for process in psutil.process_iter(["cwd"]):
-            if Path(process.info["cwd"] or "/").is_relative_to(copy.folder):
-                process.kill()
+        ended(copy)
+    for name in names:
+        assert f"{name}: begun, 25 stages" in terminal.said
+        assert re.search(rf"{name}: +\d+%.*render@delay2\]", terminal.said)
+        assert re.search(rf"{name}: done, 25 stages in \d+ s", terminal.said)
+    assert copy.run("dvc", "queue", "status").count("Success") >= 2
     header, *rows = copy.run("dvc", "exp", "show", "--csv", "--only-changed").splitlines()
     column = header.split(",").index("plants.delay2.render.letters")
     assert {row.split(",")[column] for row in rows} >= {"01", "ab", "cd"}
+
+
+@pytest.mark.slow
+def test_the_queue_says_why_an_experiment_failed(unchanged: Copy) -> None:
+    copy = unchanged
+    module = copy.folder / "stages/render.py"
+    module.write_text("raise ValueError('broken on purpose')\n")
+    exp_run(copy, TINY, options=("--queue", "--name", "broken"))
+    try:
+        said = copy.run("python", "-m", "stages.queue", "1", fails=True)
+    finally:
+        ended(copy)
+    assert re.search(r"^broken: failed at \S+ after \d+ s; .*", said, re.MULTILINE)
+    assert said.rstrip().endswith("; `dvc queue logs broken` tells all")
 
 
 def test_an_experiment_says_that_it_drops_the_garden(unchanged: Copy) -> None:

@@ -1,6 +1,7 @@
-"""Kill -9 of `make repro` at random moments: every rerun ends in the bytes of an undisturbed run.
+"""Kill -9 at random moments: every rerun ends in the bytes of an undisturbed run.
 
-One short case of it is in tests/test_pipeline.py, which `make test` runs.
+Short cases of it are in tests/test_pipeline.py, of `make repro`, and in tests/test_experiments.py,
+of `dvc exp run` and of a queue's worker. `make test` runs these.
 """
 
 import os
@@ -12,6 +13,7 @@ from kills import MAKE, killed, left_over
 from test_pipeline import TINY, Copy
 
 KILLS = 30
+EXP_RUN = ("dvc", "exp", "run", "--set-param", TINY)
 
 
 def grown(copy: Copy) -> dict[str, bytes]:
@@ -25,7 +27,10 @@ def start_anew(copy: Copy) -> None:
 
 
 @pytest.mark.slow
-def test_thirty_kills_change_no_byte(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("command", [MAKE, EXP_RUN], ids=["make repro", "dvc exp run"])
+def test_thirty_kills_change_no_byte(
+    command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     seed = int(os.environ.get("BONSAI_KILLS_SEED") or SystemRandom().randrange(1 << 32))
     print(f"\nBONSAI_KILLS_SEED={seed}")
     undisturbed, copy = (Copy(tmp_path_factory.mktemp(n)) for n in ("undisturbed", "killed"))
@@ -35,12 +40,15 @@ def test_thirty_kills_change_no_byte(tmp_path_factory: pytest.TempPathFactory) -
     module = copy.folder / "bonsai/train.py"  # checkpoints at every step, for the runs are short
     often = module.read_text().replace("CHECKPOINT_SECONDS = 10", "CHECKPOINT_SECONDS = 0")
     assert often != module.read_text()
-    module.write_text(often)
+    module.write_text(often)  # which is not committed
     copy.configure(TINY)
 
     random, kills, gardens = Random(seed), 0, 0
     while kills < KILLS:
-        hit = killed(copy.folder, copy.env, random)
+        hit = killed(copy.folder, copy.env, random, command)
+        copy.run("python", "-m", "stages.recover")
+        assert module.read_text() == often
+        assert copy.run("git", "branch", "--show-current").strip()
         if hit is not None:
             kills += 1
             print(f"kill {kills}: {hit}", flush=True)
@@ -49,6 +57,6 @@ def test_thirty_kills_change_no_byte(tmp_path_factory: pytest.TempPathFactory) -
         assert grown(copy) == expected
         assert left_over(copy.folder) == []
         start_anew(copy)
-    copy.run(*MAKE)
+    copy.run(*command)
     assert grown(copy) == expected
     assert left_over(copy.folder) == []
