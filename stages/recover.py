@@ -174,7 +174,13 @@ def main() -> None:
         ):
             if path.exists():
                 recover(path)
-        recover_experiment()
+        try:
+            recover_experiment()
+        except GitError as e:
+            sys.exit(
+                f"`dvc exp run` was killed, and what it left cannot be put right ({e}); "
+                "`git status` and `git stash list` tell where things are"
+            )
 
 
 if __name__ == "__main__":

@@ -177,6 +177,7 @@ def ended(copy: Copy) -> None:
             process.kill()
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_had_begun_is_queued_again(unchanged: Copy) -> None:
     copy, letters = unchanged, "plants.delay2.render.letters=xy"
     said = exp_run(copy, TINY, letters, options=("--queue", "--name", "late"))

@@ -1,7 +1,7 @@
 """Kill -9 at random moments: every rerun ends in the bytes of an undisturbed run.
 
 Short cases of it are in tests/test_pipeline.py, of `make repro`, and in tests/test_experiments.py,
-of `dvc exp run` and of a queue's worker. `make test` runs these.
+of `dvc exp run`, which `make test` runs.
 """
 
 import os
