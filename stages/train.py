@@ -64,7 +64,7 @@ def _trainer(
     name: str, folder: Path, problem: Problem
 ) -> Iterator[tuple[Finished, Callable[[list[Batch]], list[Trained]]]]:
     """What trains batches where the section `compute` says, and where it keeps the finished."""
-    place, kept = compute(), CHECKPOINTS / folder.name
+    place, kept = compute(folder.name), CHECKPOINTS / folder.name
     if place.kind == "local":
         here = Finished(kept, folder, computed_by())
         yield here, lambda batches: _train_here(name, batches, problem, here)

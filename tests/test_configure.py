@@ -106,7 +106,6 @@ def test_check_names_what_was_overridden(params: Path, capsys: pytest.CaptureFix
         ("restarts: 32", "restarts: many", "train.restarts"),
         ("restarts: 32", "restarts: 0", "train.restarts=0"),
         ("  l1: ", "# l1: ", "train.regularizer.l1"),
-        ("- delay2\n", "- delay9\n", "delay9"),
     ],
 )
 def test_a_file_edited_by_hand_is_refused_too(
@@ -115,8 +114,26 @@ def test_a_file_edited_by_hand_is_refused_too(
     text = configure.composed(["train.restarts=32"])
     assert old in text
     params.write_text(text.replace(old, new))
-    with pytest.raises(ParameterError, match=named):
+    for read in (stages.parameters, lambda: stages.plant_parameters("delay1")):
+        with pytest.raises(ParameterError, match=named):
+            read()
+
+
+def test_a_plant_is_read_as_it_is_among_all(params: Path) -> None:
+    configure.main(["garden=tiny", "plants.delay2.clip.length=77"])
+    text = params.read_text()
+    every = stages.parameters().plants
+    assert stages.plant_parameters("delay2") == every.delay2
+    assert stages.plant_parameters("delay1") == every.delay1 != every.delay2
+    params.write_text(text.replace("- delay2\n", "- delay9\n"))
+    assert stages.plant_parameters("delay1") == every.delay1
+    with pytest.raises(ParameterError, match="delay9"):
+        stages.parameters()
+    params.write_text("seed: 1\n" + text)
+    with pytest.raises(ParameterError, match="duplicate key seed"):
         stages.plant_parameters("delay1")
+    params.write_text(text.replace("leak: ", "leak: 1e-3 # "))
+    assert stages.plant_parameters("delay1").train.leak == 0.001
 
 
 def test_a_plant_outside_the_garden_is_named(params: Path) -> None:

@@ -438,6 +438,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
 def test_any_parameters(params, content):
     params.write_bytes(content)
     tried(stages.parameters)
+    tried(lambda: stages.plant_parameters("delay2"))
 
 
 KEYS = st.sampled_from([
