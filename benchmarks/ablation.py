@@ -74,6 +74,12 @@ def trials(plants: Sequence[str], seeds: Sequence[int], scratch: Path) -> list[T
     return found
 
 
+def used(every: Sequence[Trial]) -> list[Trial]:
+    """Those that leave something out; a plant whose own parameters do without it has no such."""
+    whole = {t.planted.key for t in every if t.without == "nothing"}
+    return [t for t in every if t.without == "nothing" or t.planted.key not in whole]
+
+
 def row(trial: Trial) -> Row:
     """What came of one trial. Those with a base need it to be there."""
     run = stages()[: stages().index("polish") + 1]
@@ -85,7 +91,10 @@ def row(trial: Trial) -> Row:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A line an ingredient: of each plant the proven sizes, a seed after the other."""
+    """A line an ingredient: of each plant the proven sizes, a seed after the other.
+
+    – is of what was not measured, or of an ingredient that the plant does without by itself.
+    """
     plants = list(dict.fromkeys(r["plant"] for r in rows))
     at = {(r["plant"], r["without"], r["seed"]): _size(r) for r in rows}
     seeds = sorted({r["seed"] for r in rows})
@@ -98,6 +107,8 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _size(row: Row) -> str:
+    if row["late"]:
+        return f"over {row['limit']:g} s"
     return str(row["weights"] + row["biases"]) if row["proven"] else "not proven"
 
 
@@ -118,7 +129,7 @@ def main() -> None:
     described = machine()
     rows: list[Row] = load_json(RESULTS)["rows"] if RESULTS.exists() else []
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(given.jobs) as pool:
-        every = trials(given.plants, given.seeds, Path(scratch))
+        every = used(trials(given.plants, given.seeds, Path(scratch)))
         known = {r["key"] for r in rows}
         waiting = [t for t in every if t.without in given.without and t.planted.key not in known]
         bases = {t.base for t in waiting}
