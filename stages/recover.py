@@ -131,8 +131,9 @@ def _since(path: Path, ref: str) -> bool:
 def _put_back(ref: str) -> list[str]:
     """Apply what DVC put away, unless the workspace has something else."""
     rev = _git("rev-parse", ref).strip()
+    # Killed in between, some files are as they were put away, and others as in HEAD.
     changed = (set(_git("diff", "--name-only", to).splitlines()) for to in (rev, "HEAD"))
-    if not any(names <= WRITTEN for names in changed):
+    if not set.intersection(*changed) <= WRITTEN:
         if ref != STASH:
             _git("stash", "store", "--message", "put away by dvc exp run", rev)
         return ["what was not committed is in `git stash list`"]
