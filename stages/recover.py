@@ -89,7 +89,8 @@ def recover_experiment() -> None:
         said += _put_back(STASH)
     elif MERGE in refs and "refs/exps/exec" in preparing:
         said += _put_back(MERGE)
-    _git("reset", "--quiet", "--", str(ARGUMENTS))
+    # DVC stages what it writes, and the next one refuses an index that the workspace differs from.
+    _git("reset", "--quiet", "--", *sorted(WRITTEN))
     for path in (ARGUMENTS, EXPERIMENT, PREPARING):
         path.unlink(missing_ok=True)
     for ref in refs:
