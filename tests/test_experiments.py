@@ -365,9 +365,9 @@ def test_show_tells_of_a_revision_out_of_reach(copy: Copy, tmp_path: Path) -> No
         "HEAD:gates": "HEAD: has no plant 'gates'",
         "HEAD:delay2": "machine.parquet is neither in DVC's cache nor in its remote",
     }.items():
-        ended = clone.run("python", "-c", SHOW, what, fails=True).rstrip().splitlines()[-1]
-        assert ended.startswith(f"bonsai.versions.VersionError: {what.split(':')[0]}")
-        assert said in ended
+        ended = clone.run("python", "-c", SHOW, what, fails=True).splitlines()
+        error = f"bonsai.versions.VersionError: {what.split(':')[0]}"
+        assert any(line.startswith(error) and said in line for line in ended)  # DVC may say more
     assert not list(clone.folder.glob("data/versions/*/*/*"))
 
 
