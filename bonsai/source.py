@@ -249,7 +249,7 @@ def _said(error: BaseException) -> str:
     """What an error says, in one line; its own `str` may fail."""
     try:
         return f"{type(error).__name__}: {shortened(error)[1:-1]}".rstrip(": ")
-    except Exception:
+    except Exception:  # the user's own code, which may raise anything
         return type(error).__name__
 
 
@@ -257,7 +257,7 @@ def _shown(value: Any) -> str:
     """A value of the task's own, whose `repr` may fail as it likes."""
     try:
         return shortened(repr(value))[1:-1]
-    except Exception:
+    except Exception:  # the user's own code, which may raise anything
         return f"a {type(value).__name__}"
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from tinygrad import Tensor
 
 from bonsai.graph import Graph
 from bonsai.network import Architecture
 from kernels.device import open_device
 from kernels.layout import as_float, cell_constants, expect_fit, interleaved, record
-from kernels.program import Replay, contents, launch, on_device, overwrite, source
+from kernels.program import contents, on_device, overwrite, repeated, source
 
 BATCH = 1024  # dense candidates a launch
 EDGE_AT, SOURCE, BIAS, WEIGHT, INITIAL = 1, 3, 5, 6, 7  # places in `_table`
@@ -44,17 +43,27 @@ class Evaluator:
             "NOISE_SEED": "0u",
         }
         self._lanes = device.lanes
-        self._work = (-(-BATCH // device.group), device.group)
-        self._text = source(constants, "ameo.cl", "count.cl", "cell.cl", "evaluate.cl")
         values = BATCH * 2 * record(architecture) * device.lanes
         self._right = on_device(np.zeros(BATCH, np.int32))
-        self._scratch = on_device(np.zeros(values, np.float32))
         self._parameters = on_device(np.zeros((BATCH, architecture.size), np.float32))
         self._inputs = on_device(interleaved(inputs, device.lanes))
         self._targets = on_device(interleaved(targets, device.lanes))
         self._counts = on_device(np.zeros(2, np.int32))  # of candidates, and of groups
         self._settings = on_device(np.zeros(2, np.float32))  # factor and noise
-        self._replay = Replay(self._count)
+        self._count = repeated(
+            source(constants, "ameo.cl", "count.cl", "cell.cl", "evaluate.cl"),
+            "evaluate",
+            2,
+            -(-BATCH // device.group),
+            device.group,
+            self._right,
+            on_device(np.zeros(values, np.float32)),
+            self._parameters,
+            self._inputs,
+            self._targets,
+            self._counts,
+            self._settings,
+        )
 
     def replace(self, inputs: np.ndarray, targets: np.ndarray) -> None:
         """Hold other sequences from now on, as many and as long."""
@@ -83,25 +92,9 @@ class Evaluator:
             padded[: len(some)] = some
             overwrite(self._parameters, padded)
             overwrite(self._counts, np.array([len(some), groups], np.int32))
-            self._replay()
+            self._count()
             counts.append(contents(self._right)[: len(some)])
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
-
-    def _count(self) -> None:
-        self._right, self._scratch, *_ = launch(
-            self._text,
-            "evaluate",
-            2,
-            *self._work,
-            self._right,
-            self._scratch,
-            self._parameters,
-            self._inputs,
-            self._targets,
-            self._counts,
-            self._settings,
-        )
-        Tensor.realize(self._right, self._scratch)
 
 
 class GraphEvaluator:
@@ -134,8 +127,6 @@ class GraphEvaluator:
             "STEPS": inputs.shape[1],
             "EARLY": int(early),
         }
-        self._text = source(constants, "ameo.cl", "count.cl", "graph.cl")
-        self._work = (-(-items // device.group), device.group)
         values = items * int(constants["NODES"]) * device.lanes
         groups = np.array([len(inputs) // device.lanes], np.int32)
         arrays = [
@@ -146,9 +137,17 @@ class GraphEvaluator:
         ]
         self._edge_at, self._source = table[EDGE_AT], table[SOURCE]
         self._right = on_device(np.zeros(items, np.int32))
-        self._scratch = on_device(np.zeros(values, np.float32))
         self._arrays = [on_device(a) for a in arrays]
-        self._replay = Replay(self._count)
+        self._count = repeated(
+            source(constants, "ameo.cl", "count.cl", "graph.cl"),
+            "evaluate_graphs",
+            2,
+            -(-items // device.group),
+            device.group,
+            self._right,
+            on_device(np.zeros(values, np.float32)),
+            *self._arrays,
+        )
 
     def right_with(
         self, biases: np.ndarray, weights: np.ndarray, initial: np.ndarray
@@ -175,20 +174,8 @@ class GraphEvaluator:
 
     def right(self) -> np.ndarray:
         """(G,) int32"""
-        self._replay()
+        self._count()
         return contents(self._right)
-
-    def _count(self) -> None:
-        self._right, self._scratch, *_ = launch(
-            self._text,
-            "evaluate_graphs",
-            2,
-            *self._work,
-            self._right,
-            self._scratch,
-            *self._arrays,
-        )
-        Tensor.realize(self._right, self._scratch)
 
 
 class VariantEvaluator:

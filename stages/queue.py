@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,11 @@ def _alive(pid: int, word: str) -> bool:
 
 def _workers(queue: Any) -> bool:
     """Whether any worker of the queue is alive."""
-    files = Path(queue.wdir).glob("dvc-exp-worker-*.pid")
-    return any(_alive(int(f.read_text() or 0), "queue-worker") for f in files)
+    for file in Path(queue.wdir).glob("dvc-exp-worker-*.pid"):
+        with suppress(FileNotFoundError):  # it has ended since
+            if _alive(int(file.read_text() or 0), "queue-worker"):
+                return True
+    return False
 
 
 def requeue(queue: Any) -> None:

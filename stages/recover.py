@@ -134,15 +134,21 @@ def _put_back(ref: str) -> list[str]:
     rev = _git("rev-parse", ref).strip()
     # Killed in between, some files are as they were put away, and others as in HEAD.
     changed = (set(_git("diff", "--name-only", to).splitlines()) for to in (rev, "HEAD"))
-    if not set.intersection(*changed) <= WRITTEN:
+    newer = set.intersection(*changed)
+    if not newer <= WRITTEN:
         if ref != STASH:
             _git("stash", "store", "--message", "put away by dvc exp run", rev)
         return ["what was not committed is in `git stash list`"]
+    found = _git("stash", "create").strip() if newer else ""  # DVC's, or yours of since then
     _git("reset", "--quiet", "--hard")
     _git("stash", "apply", "--quiet", "--index", rev)
     if ref == STASH:
         _git("stash", "drop", "--quiet")
-    return ["what was not committed is back"]
+    said = ["what was not committed is back"]
+    if found:
+        _git("stash", "store", "--message", "found by stages.recover", found)
+        said.append(f"{', '.join(sorted(newer))} as found is in `git stash list`")
+    return said
 
 
 def _git(*arguments: str) -> str:

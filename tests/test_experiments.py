@@ -170,6 +170,22 @@ def test_recover_overwrites_nothing_that_is_newer(unchanged: Copy) -> None:
     copy.run("git", "stash", "drop", "--quiet")
 
 
+def test_recover_keeps_parameters_that_were_edited_since(unchanged: Copy) -> None:
+    copy, params = unchanged, unchanged.folder / "params.yaml"
+    (copy.folder / "README.md").write_text("mine")
+    command = ("dvc", "exp", "run", "-S", TINY, "-S", TURNED)
+    assert killed_when(copy.folder, copy.env, command, stashed(copy))
+    params.write_text(params.read_text() + "# since then\n")
+    said = copy.run("python", "-m", "stages.recover")
+    kept = params.read_text()
+    if "what was not committed is back" in said:  # and not in the stash, a file being half written
+        assert "params.yaml as found is in `git stash list`" in said
+        assert (copy.folder / "README.md").read_text() == "mine"
+        kept = copy.run("git", "show", "stash@{0}:params.yaml")
+    assert kept.endswith("# since then\n")
+    copy.run("git", "stash", "drop", "--quiet")
+
+
 def processes(copy: Copy) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cwd"]):
