@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from test_grow import FAST
 
-from benchmarks import shares
+from benchmarks import growth, shares
 from benchmarks.growth import Task, stages
 from benchmarks.machines import Results, measure, random_machine, sample, tasks_of
 from benchmarks.published import GPT4
@@ -109,6 +109,15 @@ def test_a_machine_of_two_states_is_grown_to_its_program_once(tmp_path):
     assert row["weights"] > 0
     assert load_json(tmp_path / "machines.json")["results"] == [row]
     assert measure(task, results(tmp_path), overrides=overrides) is None
+
+
+def test_some_stages_go_on_from_what_is_there(tmp_path, monkeypatch):
+    plant, ran = growth.planted(Task("delay1", "post"), tmp_path), []
+    monkeypatch.setattr(growth, "_run", lambda stage, *_: ran.append(stage))
+    monkeypatch.setattr(growth, "outcome", lambda folder, done, failure: {"done": list(done)})
+    row = growth.grown(plant, tmp_path, 60, stages()[3:5])
+    assert tuple(ran) == tuple(row["seconds"]) == stages()[3:5]
+    assert tuple(row["done"]) == stages()[:5]
 
 
 def test_files_go_from_few_states_to_many_and_gardens_list_their_plants(tmp_path):

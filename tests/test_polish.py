@@ -161,3 +161,17 @@ def test_a_walker_without_a_variant_stays():
     walker, above, rng = np.array([0, 2]), np.array([-1, 0]), np.random.default_rng(0)
     moving, to = moves(walker, above, np.zeros(2), 3, rng)
     assert (moving.tolist(), to.tolist()) == ([2], [1])
+
+
+def test_a_walker_that_finds_nothing_goes_back_to_the_best(monkeypatch):
+    machine, words = TASKS["delay2"](), sequences(TASKS["delay2"]())
+    certificate, at, steps = prove(made.delay2, machine), [], iter([moves])
+    stay = lambda *_: (np.zeros(0, int), np.zeros(0, int))  # noqa: E731
+    monkeypatch.setattr("bonsai.polish.LOST", 2)
+    monkeypatch.setattr("bonsai.polish.moves", lambda *a: next(steps, stay)(*a))
+    monkeypatch.setattr("bonsai.polish.varied", lambda v, *a: at.append(v.copy()) or varied(v, *a))
+    x, y = words.inputs, words.targets
+    polish(made.delay2, certificate, machine, lambda *_: None, x, y, 6, 16, 8, 30, seed=0)
+    home = at[0][0]
+    away = [bool((vectors != home).any()) for vectors in at]
+    assert away == [False, True, True, True, False, False]
