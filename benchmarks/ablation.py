@@ -61,8 +61,11 @@ class Trial:
 
 
 def trials(plants: Sequence[str], seeds: Sequence[int], scratch: Path) -> list[Trial]:
-    """All of them, in the order of `WITHOUT`; those without a `base` first make one for others."""
-    found = []
+    """All of them, in the order of `WITHOUT`; those without a `base` first make one for others.
+
+    An ingredient that a plant's own parameters do without is not left out again.
+    """
+    found: list[Trial] = []
     for n, (name, overrides) in enumerate(WITHOUT.items()):
         for plant, seed in product(plants, seeds):
             folder, base = scratch / f"{plant}-{seed}-{n}", scratch / f"{plant}-{seed}-0"
@@ -70,14 +73,10 @@ def trials(plants: Sequence[str], seeds: Sequence[int], scratch: Path) -> list[T
             said = [f"seed={seed}", *UNPOLISHED, *overrides]
             trained = n > 0 and all(o.startswith("sparsify.") for o in overrides)
             own = planted(Task(plant, GARDEN), folder, said)
+            if n > 0 and own.key in {t.planted.key for t in found if t.without == "nothing"}:
+                continue
             found.append(Trial(plant, seed, name, base if trained else None, folder, own))
     return found
-
-
-def used(every: Sequence[Trial]) -> list[Trial]:
-    """Those that leave something out; a plant whose own parameters do without it has no such."""
-    whole = {t.planted.key for t in every if t.without == "nothing"}
-    return [t for t in every if t.without == "nothing" or t.planted.key not in whole]
 
 
 def row(trial: Trial) -> Row:
@@ -129,7 +128,7 @@ def main() -> None:
     described = machine()
     rows: list[Row] = load_json(RESULTS)["rows"] if RESULTS.exists() else []
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(given.jobs) as pool:
-        every = used(trials(given.plants, given.seeds, Path(scratch)))
+        every = trials(given.plants, given.seeds, Path(scratch))
         known = {r["key"] for r in rows}
         waiting = [t for t in every if t.without in given.without and t.planted.key not in known]
         bases = {t.base for t in waiting}

@@ -1,4 +1,4 @@
-from benchmarks.ablation import WITHOUT, markdown, trials, used
+from benchmarks.ablation import WITHOUT, markdown, trials
 
 
 def test_every_ingredient_changes_the_plant_and_training_is_shared_where_it_may(tmp_path):
@@ -15,7 +15,7 @@ def test_every_ingredient_changes_the_plant_and_training_is_shared_where_it_may(
 
 
 def test_what_a_plant_does_without_by_itself_is_not_left_out_again(tmp_path):
-    found = used(trials(["parens"], [0], tmp_path))
+    found = trials(["parens"], [0], tmp_path)
     without = {t.without for t in found}
     assert without == set(WITHOUT) - {"pull to -1 and 1", "the factor's annealing"}
 
