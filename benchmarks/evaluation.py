@@ -127,10 +127,11 @@ def build_kernel(size: Size, cells: tuple[tuple[int, int], ...]) -> tuple[Turn, 
 
 def build_sparse(size: Size) -> tuple[Turn, str]:
     """The same work on the graph's edges alone."""
-    from kernels.evaluate import GraphEvaluator
+    from kernels.evaluate import GraphEvaluator, Sequences
 
     graph, x = as_graph(network(size)), words(size, SEQUENCES)
-    evaluator = GraphEvaluator([graph] * CANDIDATES, x, np.sign(graph.run(x)), early=True)
+    held = Sequences(x, np.sign(graph.run(x)))
+    evaluator = GraphEvaluator([graph] * CANDIDATES, held, early=True)
 
     def turn(times: int) -> None:
         for _ in range(times):

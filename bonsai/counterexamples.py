@@ -72,7 +72,7 @@ class Practice:
         check = _replaced(check, near(self._machine, words, rng, self.tested, check.length))
         features = self._codes.features(data.states)
         self._training.replace(data.inputs, data.targets, features)
-        self._evaluator.replace(check.inputs, check.targets)
+        self._evaluator.held.replace(check.inputs, check.targets)
 
 
 def near(

@@ -19,7 +19,7 @@ from bonsai.certificate import Certificate, Undecided
 from bonsai.graph import Edge, Graph
 from bonsai.machine import Machine
 from bonsai.prune import eliminate_dead_code
-from kernels.evaluate import VariantEvaluator
+from kernels.evaluate import Sequences, VariantEvaluator
 
 STEPS = np.exp2(-np.arange(0, 7, dtype=np.float32))  # of grids that numbers are put on
 FINEST = 12  # a number that is no multiple of 2^-12 counts as rough as one that is
@@ -134,13 +134,12 @@ def polish(
     patience: rounds without a smaller graph, after which it ends; in proportion fewer for a graph
     of less than 8 weights and biases, or of more than 12
     """
-    share = min(1, graph.size / SIMPLE, QUICK / max(1, graph.size))
-    patience = max(PATIENT, int(patience * share))
+    patience = patient(graph, patience)
     rng = np.random.default_rng(seed)
     numbers = Numbers(connected(graph))
     counted = sum(numbers.sizes[:2])
-    nodes = len(numbers.graph.nodes)
-    evaluator = VariantEvaluator(numbers.graph, walkers * variants, nodes, inputs, targets)
+    held = Sequences(inputs, targets)
+    evaluator = VariantEvaluator(numbers.graph, walkers * variants, held)
     best, home, since = (graph, certificate), numbers.vector(), 0
     here, lost = np.tile(home, (walkers, 1)), np.zeros(walkers, int)
     refused: set[bytes] = set()
@@ -148,9 +147,12 @@ def polish(
         since += 1
         if since > patience:
             break
-        drawn = varied(np.repeat(here, variants, axis=0), numbers.sizes, rng)
-        right = evaluator.right(*np.split(drawn, np.cumsum(numbers.sizes)[:2], axis=1))
-        exact = np.flatnonzero(right == len(inputs))
+        origin = np.repeat(here, variants, axis=0)
+        drawn = varied(origin, numbers.sizes, rng)
+        same = (drawn == origin).all(axis=1)  # which are right, and need not be evaluated
+        asked = np.where(same[:, None], np.float32(0), drawn)
+        right = evaluator.right(*np.split(asked, np.cumsum(numbers.sizes)[:2], axis=1))
+        exact = np.flatnonzero((right == len(inputs)) | same)
         walker = exact // variants  # whose variant each one that is exact is
         changed = numbers.without_dead(drawn[exact])
         size, rough = np.count_nonzero(changed[:, :counted], axis=1), roughness(changed)
@@ -179,6 +181,12 @@ def polish(
         lost[moving] = 0
         here[lost > LOST], lost[lost > LOST] = home, 0
     return best
+
+
+def patient(graph: Graph, patience: int) -> int:
+    """Rounds without a smaller graph after which a search from this one ends."""
+    share = min(1, graph.size / SIMPLE, QUICK / max(1, graph.size))
+    return max(PATIENT, int(patience * share))
 
 
 def moves(

@@ -38,9 +38,11 @@ class Trials:
 
 
 def first_exact(
-    evaluator: Evaluator, factor: float, candidates: list[np.ndarray], keep: int = 1
+    evaluator: Evaluator, network: Network, candidates: list[np.ndarray], keep: int = 1
 ) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
     """For each list of candidates (C, P), in order of preference, the first `keep` exact ones.
+
+    network: what the candidates are variants of
 
     All are screened on SCREEN sequences; only those preferred go on to all sequences.
     Returns their indices, list by list, and for all candidates one after the other how many
@@ -51,7 +53,7 @@ def first_exact(
     seen: dict[bytes, int] = {}  # small networks round to the same numbers on many grids
     same = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in flat], int)
     distinct = np.unique(same, return_index=True)[1]
-    passed = evaluator.right(flat[distinct], factor, screen)[same]
+    passed = evaluator.right(flat[distinct], network.factor, screen)[same]
     checked = np.full(len(flat), screen, np.int32)
     starts = np.cumsum([0, *(len(c) for c in candidates)])
     queues = [
@@ -68,12 +70,21 @@ def first_exact(
         if not asked:
             break
         index = np.array([i for _, i in asked])
-        passed[index] = evaluator.right(flat[index], factor)
+        passed[index] = evaluator.right_sparse(sparse(network, flat[index]))
         checked[index] = evaluator.sequences
         for k, i in asked:
             if passed[i] == evaluator.sequences:
                 chosen[k].append(i - int(starts[k]))
     return chosen, passed, checked
+
+
+def sparse(network: Network, candidates: np.ndarray) -> list[Graph]:
+    """Graphs of what the network would be with these parameters (C, P), without dead code."""
+    varied = network.with_parameters(candidates, np.zeros(len(candidates), int))
+    a = network.architecture
+    bits = [f"x{i}" for i in range(a.inputs)], [f"y{i}" for i in range(a.outputs)]
+    graphs = [Graph.from_network(varied, row, *bits) for row in range(len(candidates))]
+    return [eliminate_dead_code(graph, fold=False) for graph in graphs]
 
 
 def clip(network: Network, kind: str, evaluator: Evaluator) -> tuple[Network, Trials]:
@@ -92,7 +103,7 @@ def clip(network: Network, kind: str, evaluator: Evaluator) -> tuple[Network, Tr
         cut = chosen & (np.abs(row) <= levels[:, None])
         thresholds.append(levels)
         candidates.append(np.where(cut, np.float32(0), row).astype(np.float32))
-    best, passed, checked = first_exact(evaluator, network.factor, candidates)
+    best, passed, checked = first_exact(evaluator, network, candidates)
     counts = [len(levels) for levels in thresholds]
     trials = Trials(
         np.repeat(network.restart, counts),
@@ -134,7 +145,7 @@ def quantize(
     grid = np.array(list(itertools.product(steps, repeat=3)), np.float32)
     grid = grid[np.lexsort((-grid[:, 1], -grid[:, 0], -np.log2(grid).sum(axis=1)))]
     candidates = [quantized(network, k, grid) for k in range(len(network))]
-    found, passed, checked = first_exact(evaluator, network.factor, candidates, keep)
+    found, passed, checked = first_exact(evaluator, network, candidates, keep)
     kept = [(k, i) for k, exact in enumerate(found) for i in [*exact, None]]
     result = network.with_parameters(
         np.array([network.parameters[k] if i is None else candidates[k][i] for k, i in kept]),

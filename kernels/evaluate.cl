@@ -1,6 +1,7 @@
 // How many sequences each of many candidate networks gets right; one work-item a candidate.
-// Compile-time constants: those of cell.cl. limits: number of candidates, number of sequence groups
-// to look at; activation: its factor, and the noise on the states.
+// Compile-time constants: those of cell.cl, and EARLY (stop at the first wrong one, and count those
+// before it). limits: number of candidates, number of sequence groups to look at; activation: its
+// factor, and the noise on the states.
 
 __kernel void evaluate(__global int *right, __global vec *scratch, Weights parameters, Data inputs,
                        Data targets, __global const int *limits, __global const float *activation) {
@@ -25,7 +26,7 @@ __kernel void evaluate(__global int *right, __global vec *scratch, Weights param
                 wrong |= wrong_lanes(head(p, now, o), y[t * OUTPUTS + o]);
             }
         }
-        if (counted(wrong, &count)) break;
+        if (counted(wrong, &count, EARLY)) break;
     }
     right[item] = count;
 }

@@ -11,7 +11,31 @@ from kernels.layout import as_float, cell_constants, expect_fit, interleaved, re
 from kernels.program import contents, on_device, overwrite, repeated, source
 
 BATCH = 1024  # dense candidates a launch
+BLOCK = 4  # groups of sequences that a CPU takes through a graph at once
 EDGE_AT, SOURCE, BIAS, WEIGHT, INITIAL = 1, 3, 5, 6, 7  # places in `_table`
+
+
+class Sequences:
+    """Sequences on the device, for candidates to be evaluated on.
+
+    inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
+    """
+
+    def __init__(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+        self._lanes = open_device().lanes
+        self.shape = inputs.shape
+        self.target_shape = targets.shape
+        self.inputs = on_device(interleaved(inputs, self._lanes))
+        self.targets = on_device(interleaved(targets, self._lanes))
+
+    def replace(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+        """Hold others from now on, as many and as long."""
+        overwrite(self.inputs, interleaved(inputs, self._lanes))
+        overwrite(self.targets, interleaved(targets, self._lanes))
+
+    def expect_fit(self, inputs: int, outputs: int) -> None:
+        """Raise ShapeError unless they are of networks with so many inputs and outputs."""
+        expect_fit(self.shape, self.target_shape, (inputs, outputs))
 
 
 class Evaluator:
@@ -29,10 +53,12 @@ class Evaluator:
         targets: np.ndarray,
         early: bool,
     ) -> None:
-        expect_fit(inputs, targets, (architecture.inputs, architecture.outputs))
+        self.held = Sequences(inputs, targets)
+        self.held.expect_fit(architecture.inputs, architecture.outputs)
         device = open_device()
         self.architecture = architecture
         self.sequences = len(inputs)
+        self._early, self._lanes = early, device.lanes
         constants = cell_constants(architecture) | {
             "LANES": device.lanes,
             "PAIR": 1,
@@ -42,12 +68,9 @@ class Evaluator:
             "LEAK": as_float(leak),
             "NOISE_SEED": "0u",
         }
-        self._lanes = device.lanes
         values = BATCH * 2 * record(architecture) * device.lanes
         self._right = on_device(np.zeros(BATCH, np.int32))
         self._parameters = on_device(np.zeros((BATCH, architecture.size), np.float32))
-        self._inputs = on_device(interleaved(inputs, device.lanes))
-        self._targets = on_device(interleaved(targets, device.lanes))
         self._counts = on_device(np.zeros(2, np.int32))  # of candidates, and of groups
         self._settings = on_device(np.zeros(2, np.float32))  # factor and noise
         self._count = repeated(
@@ -59,16 +82,11 @@ class Evaluator:
             self._right,
             on_device(np.zeros(values, np.float32)),
             self._parameters,
-            self._inputs,
-            self._targets,
+            self.held.inputs,
+            self.held.targets,
             self._counts,
             self._settings,
         )
-
-    def replace(self, inputs: np.ndarray, targets: np.ndarray) -> None:
-        """Hold other sequences from now on, as many and as long."""
-        overwrite(self._inputs, interleaved(inputs, self._lanes))
-        overwrite(self._targets, interleaved(targets, self._lanes))
 
     def right(
         self,
@@ -96,57 +114,48 @@ class Evaluator:
             counts.append(contents(self._right)[: len(some)])
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
 
+    def right_sparse(self, graphs: Sequence[Graph]) -> np.ndarray:
+        """(G,) int32, as `right` for the networks that these graphs are of, at the cost of their
+        edges alone. Sums are the same but for the order of those of the head.
+        """
+        return GraphEvaluator(graphs, self.held, self._early).right()
+
 
 class GraphEvaluator:
     """Counts how many sequences each of some graphs gets right, at the cost of their edges alone.
 
-    inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
     early: stop a graph at its first wrong sequence, and count those before it
-    nodes: graphs up to this size share one compiled kernel
+    hasty: stop it at its first wrong step; what is counted is then less than N, and says no more
     """
 
     def __init__(
-        self,
-        graphs: Sequence[Graph],
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        early: bool,
-        nodes: int = 0,
+        self, graphs: Sequence[Graph], held: Sequences, early: bool, hasty: bool = False
     ) -> None:
         for graph in graphs:
-            expect_fit(inputs, targets, (len(graph.where("input")), len(graph.where("head"))))
+            held.expect_fit(len(graph.where("input")), len(graph.where("head")))
         device = open_device()
-        items = len(graphs)
+        block = BLOCK if device.is_cpu else 1
+        nodes = max(len(g.nodes) for g in graphs)
+        count, steps, inputs = held.shape
+        stop = 2 if hasty else int(early)
+        outputs = held.target_shape[2]
+        shape = [len(graphs), count // device.lanes, nodes, inputs, outputs, steps, stop]
         table = _table(graphs)
-        constants = {
-            "LANES": device.lanes,
-            "ITEMS": items,
-            "NODES": max(nodes, *(len(g.nodes) for g in graphs)),
-            "INPUTS": inputs.shape[2],
-            "OUTPUTS": targets.shape[2],
-            "STEPS": inputs.shape[1],
-            "EARLY": int(early),
-        }
-        values = items * int(constants["NODES"]) * device.lanes
-        groups = np.array([len(inputs) // device.lanes], np.int32)
-        arrays = [
-            *table,
-            interleaved(inputs, device.lanes),
-            interleaved(targets, device.lanes),
-            groups,
-        ]
         self._edge_at, self._source = table[EDGE_AT], table[SOURCE]
-        self._right = on_device(np.zeros(items, np.int32))
-        self._arrays = [on_device(a) for a in arrays]
+        self._right = on_device(np.zeros(len(graphs), np.int32))
+        self._arrays = [on_device(a) for a in table]
         self._count = repeated(
-            source(constants, "ameo.cl", "count.cl", "graph.cl"),
+            source({"LANES": device.lanes, "BLOCK": block}, "ameo.cl", "count.cl", "graph.cl"),
             "evaluate_graphs",
             2,
-            -(-items // device.group),
+            -(-len(graphs) // device.group),
             device.group,
             self._right,
-            on_device(np.zeros(values, np.float32)),
+            on_device(np.zeros(len(graphs) * nodes * block * device.lanes, np.float32)),
             *self._arrays,
+            held.inputs,
+            held.targets,
+            on_device(np.array(shape, np.int32)),
         )
 
     def right_with(
@@ -179,21 +188,18 @@ class GraphEvaluator:
 
 
 class VariantEvaluator:
-    """Counts how many sequences variants of one graph get right before the first wrong one.
+    """Counts how many sequences variants of a graph get right; not all of them, if one is wrong.
 
-    count: of variants; nodes: of the largest graph that shares the compiled kernel
-    inputs: (N, T, I) of -1/+1, N a multiple of 16; targets: (N, T, O), 0 where not checked
+    count: of variants
     """
 
-    def __init__(
-        self, graph: Graph, count: int, nodes: int, inputs: np.ndarray, targets: np.ndarray
-    ) -> None:
+    def __init__(self, graph: Graph, count: int, held: Sequences) -> None:
         column = {(e.source, e.target): i for i, e in enumerate(graph.edges)}
         biased = graph.where("output", "recurrent", "head")
         computed = [*graph.where("output", "recurrent"), *graph.where("head")]
         self._edges = [column[source, n] for n in computed for source, _ in graph.incoming[n]]
         self._biases = [biased.index(n) for n in computed]
-        self._all = GraphEvaluator([graph] * count, inputs, targets, early=True, nodes=nodes)
+        self._all = GraphEvaluator([graph] * count, held, early=True, hasty=True)
 
     def right(self, weights: np.ndarray, biases: np.ndarray, initial: np.ndarray) -> np.ndarray:
         """(C,) int32, for weights (C, E) in the order of the edges, biases (C, K) of all neurons

@@ -43,7 +43,7 @@ class FusedTraining:
         hints: Hints | None = None,
     ) -> None:
         a, r = recipe.architecture, recipe.restarts
-        expect_fit(inputs, targets, (a.inputs, a.outputs))
+        expect_fit(inputs.shape, targets.shape, (a.inputs, a.outputs))
         device = open_device()
         self.recipe = recipe
         self._lanes, self._told = device.lanes, hints is not None

@@ -2,15 +2,47 @@
 // and neurons cost. A graph's nodes are numbered inputs, states, neurons and heads; `node_at[g]` is
 // where those of graph g that are computed start in `bias` and `edge_at`, whose edges are `source`
 // (a node's number) and `weight`; `state_at[g]` is where its states start in `initial` and `link` (the
-// node fed back). Compile-time constants: LANES, ITEMS, NODES (the largest graph), INPUTS, OUTPUTS,
-// STEPS, EARLY.
+// node fed back). Each neuron waits for those that it reads, and so BLOCK x LANES sequences are taken
+// at once: the CPU works on the others meanwhile.
+//
+// What differs from task to task is in `shape`, so that one kernel is compiled for all: graphs, groups
+// of LANES sequences, nodes of the largest graph, inputs, outputs, steps, and when to stop a graph:
+// never, after the block with the first sequence that is wrong (and count those before it), or at the
+// first wrong step (and count the blocks before it). Compile-time constants: LANES, BLOCK.
+
+#define STOP_AFTER_BLOCK 1
+#define STOP_AT_ONCE 2
 
 #if LANES == 1
-#define STRIDE ITEMS
+#define STRIDE graphs
 #else
 #define STRIDE 1
 #endif
 #define AT(pointer, slot) (pointer)[(slot) * STRIDE]
+
+// The compiler keeps what has a name in a register: EACH(M) is M(u) for each group u of a block.
+#if BLOCK == 4
+#define EACH(M) M(0) M(1) M(2) M(3)
+#define EITHER(name) (name##0 | name##1 | name##2 | name##3)
+#else
+#define EACH(M) M(0)
+#define EITHER(name) name##0
+#endif
+#define OPEN(u) \
+    const int group##u = first + u < groups ? first + u : groups - 1; \
+    __global const vec *x##u = inputs + group##u * (steps * in); \
+    __global const vec *y##u = targets + group##u * (steps * out); \
+    ivec wrong##u = (ivec)0;
+#define READ(u) AT(to, u) = x##u[i];
+#define START(u) AT(to, u) = (vec)first_state[i];
+#define FROM_BIAS(u) vec sum##u = (vec)bias[node];
+#define ADD(u) sum##u += w * AT(from, u);
+#define ACTIVATE(u) AT(to, u) = ameo(sum##u, factor, leak);
+#define COMPARE(u) wrong##u |= wrong_lanes(sum##u, y##u[o]);
+#define NEXT(u) x##u += in; y##u += out;
+#define FEED(u) AT(to, u) = AT(from, u);
+#define COUNT(u) \
+    if (!stopped && first + u < groups) stopped = counted(wrong##u, &count, stop != 0);
 
 __kernel void evaluate_graphs(__global int *right, __global vec *scratch,
                               __global const int *node_at, __global const int *edge_at,
@@ -18,33 +50,47 @@ __kernel void evaluate_graphs(__global int *right, __global vec *scratch,
                               __global const int *link, __global const float *bias,
                               __global const float *weight, __global const float *initial,
                               __global const float *activation, __global const vec *inputs,
-                              __global const vec *targets, __global const int *groups) {
-    const int item = get_global_id(0);
-    if (item >= ITEMS) return;
-    __global vec *values = scratch + (STRIDE == 1 ? item * NODES : item);
+                              __global const vec *targets, __global const int *shape) {
+    const int item = get_global_id(0), graphs = shape[0], groups = shape[1], nodes = shape[2];
+    const int in = shape[3], out = shape[4], steps = shape[5], stop = shape[6];
+    if (item >= graphs) return;
+    __global vec *values = scratch + (LANES == 1 ? item : item * nodes * BLOCK);
+    __global vec *states = &AT(values, in * BLOCK);
     const float factor = activation[2 * item], leak = activation[2 * item + 1];
-    const int states = state_at[item + 1] - state_at[item];
-    const int heads = node_at[item + 1] - OUTPUTS;
+    __global const float *first_state = initial + state_at[item];
+    __global const int *fed = link + state_at[item];
+    const int state_count = state_at[item + 1] - state_at[item];
+    const int begin = node_at[item], end = node_at[item + 1], heads = end - out;
     int count = 0;
-    for (int group = 0; group < groups[0]; group++) {
-        __global const vec *x = inputs + group * (STEPS * INPUTS);
-        __global const vec *y = targets + group * (STEPS * OUTPUTS);
-        ivec wrong = (ivec)0;
-        for (int i = 0; i < states; i++) AT(values, INPUTS + i) = (vec)initial[state_at[item] + i];
-        for (int t = 0; t < STEPS; t++) {
-            for (int i = 0; i < INPUTS; i++) AT(values, i) = x[t * INPUTS + i];
-            int slot = INPUTS + states;
-            for (int node = node_at[item]; node < node_at[item + 1]; node++, slot++) {
-                vec sum = (vec)bias[node];
-                for (int e = edge_at[node]; e < edge_at[node + 1]; e++)
-                    sum += weight[e] * AT(values, source[e]);
-                if (node < heads) AT(values, slot) = ameo(sum, factor, leak);
-                else wrong |= wrong_lanes(sum, y[t * OUTPUTS + node - heads]);
+    bool stopped = false;
+    for (int first = 0; first < groups && !stopped; first += BLOCK) {
+        EACH(OPEN)
+        __global vec *to = states;
+        for (int i = 0; i < state_count; i++, to += BLOCK * STRIDE) { EACH(START) }
+        for (int t = 0; t < steps && !stopped; t++) {
+            to = values;
+            for (int i = 0; i < in; i++, to += BLOCK * STRIDE) { EACH(READ) }
+            to += state_count * BLOCK * STRIDE;
+            for (int node = begin; node < end; node++, to += BLOCK * STRIDE) {
+                EACH(FROM_BIAS)
+                for (int e = edge_at[node]; e < edge_at[node + 1]; e++) {
+                    const float w = weight[e];
+                    __global const vec *from = &AT(values, source[e] * BLOCK);
+                    EACH(ADD)
+                }
+                const int o = node - heads;
+                if (o < 0) { EACH(ACTIVATE) }
+                else { EACH(COMPARE) }
             }
-            for (int i = 0; i < states; i++)
-                AT(values, INPUTS + i) = AT(values, link[state_at[item] + i]);
+            to = states;
+            for (int i = 0; i < state_count; i++, to += BLOCK * STRIDE) {
+                __global const vec *from = &AT(values, fed[i] * BLOCK);
+                EACH(FEED)
+            }
+            EACH(NEXT)
+            stopped = stop == STOP_AT_ONCE && any_lane(EITHER(wrong));
         }
-        if (counted(wrong, &count)) break;
+        EACH(COUNT)
     }
     right[item] = count;
 }

@@ -1,5 +1,7 @@
 """How networks and sequences are laid out for the kernels."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bonsai.network import Architecture
@@ -61,13 +63,12 @@ class ShapeError(ValueError):
     """Arrays that do not fit each other, which a kernel would read beyond the end of."""
 
 
-def expect_fit(inputs: np.ndarray, targets: np.ndarray, of: tuple[int, int]) -> None:
-    """Raise ShapeError unless inputs (N, T, I) and targets (N, T, O) fit `of`, which is (I, O)."""
-    found = (inputs.shape[2], targets.shape[2])
-    if found != of or inputs.shape[:2] != targets.shape[:2]:
+def expect_fit(inputs: Sequence[int], targets: Sequence[int], of: tuple[int, int]) -> None:
+    """Raise ShapeError unless shapes of inputs (N, T, I) and targets (N, T, O) fit (I, O)."""
+    if (inputs[2], targets[2]) != of or inputs[:2] != targets[:2]:
         raise ShapeError(
-            f"sequences {inputs.shape} with targets {targets.shape} for a network of {of[0]} "
-            f"inputs and {of[1]} outputs: they are of different tasks; run `dvc repro` again"
+            f"sequences {inputs} with targets {targets} for a network of {of[0]} inputs and "
+            f"{of[1]} outputs: they are of different tasks; run `dvc repro` again"
         )
 
 

@@ -11,7 +11,7 @@ from bonsai.graph import Graph, save_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.prune import eliminate_dead_code
-from kernels.evaluate import GraphEvaluator
+from kernels.evaluate import GraphEvaluator, Sequences
 from stages import run_stage
 
 
@@ -25,7 +25,8 @@ def stage(parameters: Any, folder: Path) -> None:
     after = [eliminate_dead_code(graph, parameters.dce.fold) for graph in before]
     save_graphs(folder / "pruned", after)
     test = load_dataset(folder / "dataset.parquet", "test")
-    right = GraphEvaluator(after, test.inputs, test.targets, early=False).right() / len(test)
+    held = Sequences(test.inputs, test.targets)
+    right = GraphEvaluator(after, held, early=False).right() / len(test)
     sizes = ("neurons", "weights", "biases")
     columns = {f"{s}_before": pa.array([getattr(g, s) for g in before], pa.int32()) for s in sizes}
     columns |= {s: pa.array([getattr(g, s) for g in after], pa.int32()) for s in sizes}

@@ -1,7 +1,10 @@
 """Make the smallest proven graphs smaller and rounder: python -m stages.polish PLANT"""
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,15 @@ from bonsai.dataset import draw
 from bonsai.graph import Graph, load_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
-from bonsai.polish import grid, polish, rank, shape
+from bonsai.polish import Prove, grid, patient, polish, rank, shape
+from bonsai.processes import processes
 from bonsai.prove import prove
 from bonsai.result import Result
 from bonsai.simplify import simplify
 from stages import run_stage
 
 Verdict = Certificate | Counterexample | Undecided
+LONG = 400  # rounds that take longer than it takes to start processes for them
 
 
 def stage(parameters: Any, folder: Path) -> str:
@@ -39,41 +44,36 @@ def stage(parameters: Any, folder: Path) -> str:
     best, before = 0, graph
     if isinstance(verdict, Certificate):
         fresh = draw(machine, np.random.default_rng([p.seed, 4]), p.sequences, p.length, p.tilted)
+        how = partial(
+            searched,
+            machine=machine,
+            prove=quick,
+            inputs=fresh.inputs,
+            targets=fresh.targets,
+            rounds=p.rounds,
+            walkers=p.walkers,
+            variants=p.variants,
+            patience=p.patience,
+        )
         polished: list[tuple[int, Graph, Certificate]] = []
-        shapes: set[tuple] = set()  # searched from; a search finds other numbers by itself
         progress = tqdm(
             total=min(p.starts, len(graphs)),
             desc=f"polish {parameters.name}",
             unit="graph",
             disable=None,
         )
-        for n, start in enumerate(graphs):
-            if len(polished) == p.starts:
-                break
-            own = sure(start, machine)
-            assert isinstance(own, Certificate), f"the stage prove found graph {n} proven"
-            small, own = simplify(start, machine, own, quick)
-            if shape(small) in shapes:
-                continue
-            shapes.add(shape(small))
-            small, own = polish(
-                small,
-                own,
-                machine,
-                quick,
-                fresh.inputs,
-                fresh.targets,
-                p.rounds,
-                p.walkers,
-                p.variants,
-                p.patience,
-                p.seed + n,
-            )
-            polished.append((n, *simplify(small, machine, own, quick)))
-            progress.update()
-            progress.set_postfix(smallest=min(g.size for _, g, _ in polished))
+        long = min(p.rounds, patient(graph, p.patience)) >= LONG
+        with processes(p.starts if long else 1) as workers:
+            searches = {
+                workers.submit(how, small, own, seed=p.seed + n): n
+                for n, small, own in islice(starts(graphs, machine, sure, quick), p.starts)
+            }
+            for search in as_completed(searches):
+                polished.append((searches[search], *search.result()))
+                progress.update()
+                progress.set_postfix(smallest=min(g.size for _, g, _ in polished))
         progress.close()
-        best, graph, verdict = min(polished, key=lambda found: rank(*found[1:]))
+        best, graph, verdict = min(polished, key=lambda found: (rank(*found[1:]), found[0]))
         before = graphs[best]
         check(verdict, graph, machine)
     row = found["rows"][best]
@@ -87,6 +87,31 @@ def stage(parameters: Any, folder: Path) -> str:
     save_json(folder / "proof.json", asdict(result))
     proven = "proven" if result.proven else "not proven"
     return f"{graph.weights} weights, {graph.biases} biases, {proven}"
+
+
+def starts(
+    graphs: Sequence[Graph], machine: Machine, sure: Prove, quick: Prove
+) -> Iterator[tuple[int, Graph, Certificate]]:
+    """The number of each graph that has a shape of its own, simplified, and its certificate.
+
+    Of the others nothing is searched: a search finds other numbers of one shape by itself.
+    """
+    shapes: set[tuple] = set()
+    for n, graph in enumerate(graphs):
+        own = sure(graph, machine)
+        assert isinstance(own, Certificate), f"the stage prove found graph {n} proven"
+        small, own = simplify(graph, machine, own, quick)
+        if shape(small) not in shapes:
+            shapes.add(shape(small))
+            yield n, small, own
+
+
+def searched(
+    graph: Graph, certificate: Certificate, machine: Machine, prove: Prove, **how: Any
+) -> tuple[Graph, Certificate]:
+    """Runs in a process of its own: the best graph that a search from this one finds."""
+    found, own = polish(graph, certificate, machine, prove, **how)
+    return simplify(found, machine, own, prove)
 
 
 def _result(

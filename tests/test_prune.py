@@ -81,7 +81,7 @@ def test_first_exact_prefers_the_order_given():
     network = delay1_network(0.0)
     good, bad = network.parameters
     chosen, passed, checked = first_exact(
-        evaluator(network), 0.5, [np.array([bad, good, good]), np.array([bad])], keep=1
+        evaluator(network), network, [np.array([bad, good, good]), np.array([bad])], keep=1
     )
     assert chosen == [[1], []]
     assert passed[0] < checked[0]
@@ -168,7 +168,7 @@ def test_what_rounds_to_the_same_numbers_is_evaluated_once(monkeypatch):
 
     monkeypatch.setattr(judge, "right", counting)
     candidates = [np.repeat(network.parameters[:1], 5, axis=0), network.parameters[[1, 0]]]
-    chosen, passed, _ = first_exact(judge, network.factor, candidates, keep=2)
+    chosen, passed, _ = first_exact(judge, network, candidates, keep=2)
     assert asked[0] == 2
     assert chosen == [[0, 1], [1]]
     assert (passed == len(words()[0])).tolist() == [True] * 5 + [False, True]

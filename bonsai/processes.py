@@ -1,0 +1,75 @@
+"""Processes of this machine that work side by side, for what is Python more than kernels.
+
+They compute what this process would, bit for bit: each piece of work has a seed of its own, and
+results are taken by number, not in the order in which they come.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+
+class LostError(RuntimeError):
+    """A process was killed. The message says what to do."""
+
+
+class Here(Executor):
+    """This process, which does at once what it is given."""
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        done: Future = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+@contextmanager
+def processes(most: int) -> Iterator[Executor]:
+    """As many as there are cores and one more, for a kernel leaves some idle, but `most` at most;
+    for one, this process.
+
+    They are spawned when first needed, which takes two seconds, and end with the block, or with
+    this process. Raises LostError if one of them is killed.
+    """
+    if most == 1:
+        yield Here()
+        return
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # macOS
+        cores = os.cpu_count() or 1
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        min(most, cores + 1), multiprocessing.get_context("spawn"), initializer=_follow
+    )
+    try:
+        yield pool
+    except BaseException as e:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.kill()
+        if isinstance(e, BrokenProcessPool):
+            raise LostError(
+                "a process that helped was killed, perhaps for memory; run it again, with "
+                "nothing large beside it"
+            ) from e
+        raise
+    pool.shutdown()
+
+
+def _follow() -> None:
+    """Runs in a new process: whatever stops the one that began it ends this one too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, which both get
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

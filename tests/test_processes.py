@@ -1,0 +1,93 @@
+"""Processes that work side by side, and what happens when one of them is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import as_completed
+from pathlib import Path
+
+import pytest
+
+from bonsai.processes import LostError, processes
+
+SLEEPS = """
+import os, sys, time
+from bonsai.processes import processes
+
+if __name__ == "__main__":
+    with processes(2) as workers:
+        print(workers.submit(os.getpid).result(), flush=True)
+        workers.submit(time.sleep, 600).result()
+"""
+
+
+def gone(pid: int) -> bool:
+    """Whether the process ends within ten seconds; nobody may be there to hear of its end."""
+    stat = Path(f"/proc/{pid}/stat")
+    for _ in range(100):
+        try:
+            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_they_are_others_and_return_what_they_are_asked():
+    with processes(2) as workers:
+        asked = {workers.submit(pow, 2, n): n for n in range(5)}
+        assert {asked[done]: done.result() for done in as_completed(asked)} == {
+            n: 2**n for n in range(5)
+        }
+        assert workers.submit(os.getpid).result() != os.getpid()
+
+
+def test_one_is_this_process():
+    with processes(1) as workers:
+        assert workers.submit(os.getpid).result() == os.getpid()
+        with pytest.raises(ZeroDivisionError):
+            workers.submit(divmod, 1, 0)
+
+
+def test_an_error_in_one_is_raised_here():
+    with pytest.raises(ZeroDivisionError), processes(2) as workers:
+        workers.submit(divmod, 1, 0).result()
+
+
+def test_a_killed_one_is_told():
+    def kill():
+        with processes(2) as workers:
+            os.kill(workers.submit(os.getpid).result(), signal.SIGKILL)
+            workers.submit(time.sleep, 1).result()
+
+    with pytest.raises(LostError, match="run it again"):
+        kill()
+
+
+def test_an_interrupt_ends_them():
+    children = []
+
+    def interrupt():
+        with processes(2) as workers:
+            children.append(workers.submit(os.getpid).result())
+            workers.submit(time.sleep, 600)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert gone(children[0])
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_they_end_with_the_process_that_began_them(tmp_path, how):
+    script = tmp_path / "sleeps.py"
+    script.write_text(SLEEPS)
+    path = os.environ | {"PYTHONPATH": os.getcwd()}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=path) as begun:
+        child = int(begun.stdout.readline())
+        begun.send_signal(how)
+        begun.wait(30)
+    assert gone(child)
