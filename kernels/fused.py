@@ -3,6 +3,7 @@
 `gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam.
 Data, parameters and schedules stay on the device; a step is two launches that tinygrad's `TinyJit`
 has recorded, and on a CPU one, `gradient_and_update`: there a launch takes as long as the update.
+It takes several steps at once where each restart is one work-item.
 
 Scratch memory is ITEMS (2 ((T+1) H + T (H+Y)) + P) vectors of 4 LANES bytes, with H = I + sum(O+S)
 over the cells and ITEMS = restarts x chunks: 2.2 MB for 32 restarts of (12, 6), T = 24, on a CPU.
@@ -23,6 +24,7 @@ from kernels.program import Replay, contents, launch, on_device, overwrite, sour
 STATE = ("parameters", "mean", "square", "step", "history")
 WRITTEN = (*STATE, "partial", "scratch", "arrived")  # by kernels, in the order of their arguments
 SEQUENCES = ("inputs", "targets", "features", "code")
+SEVERAL = 25  # steps a launch, where no restart waits for another
 CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
 
 
@@ -106,9 +108,12 @@ class FusedTraining:
             "share": recipe.regularizer.share(a),
             "mask": np.ones((r, a.size), np.float32),
             "table": recipe.table,
+            "steps": np.ones(1, np.int32),
         }
         self._on = {name: on_device(values) for name, values in arrays.items()}
-        self._replay = Replay(self._step_once)
+        self._chunks = chunks
+        self._taken = 1  # steps that a launch takes now
+        self._replay = Replay(self._launch)
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned; what is left out stays as it is."""
@@ -143,8 +148,15 @@ class FusedTraining:
 
     def advance(self, steps: int) -> None:
         """Take this many training steps, with all restarts."""
-        for _ in range(steps):
+        # A restart of several chunks has to wait for the last of them after each step.
+        most = SEVERAL if self._is_cpu and self._chunks == 1 else 1
+        while steps:
+            taken = min(steps, most)
+            if taken != self._taken:
+                overwrite(self._on["steps"], np.array([taken], np.int32))
+                self._taken = taken
             self._replay()
+            steps -= taken
 
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Loss (R,) and its gradient (R, P), without the regulariser, on this step's minibatch."""
@@ -156,10 +168,10 @@ class FusedTraining:
         read = "parameters", *SEQUENCES, "step", "table"
         return self._after("gradient", self._work, ("partial", "scratch"), read)
 
-    def _step_once(self) -> None:
+    def _launch(self) -> None:
         rest = "share", "mask", "table"
         if self._is_cpu:
-            read = (*SEQUENCES, *rest)
+            read = (*SEQUENCES, *rest, "steps")
             self._on |= self._after("gradient_and_update", self._work, WRITTEN, read)
         else:
             self._on |= self._gradient()

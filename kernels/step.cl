@@ -333,22 +333,29 @@ __kernel void update(__global float *parameters, __global float *mean, __global 
 }
 
 // Both at once, on a CPU: what is last with its chunk of a restart takes the step of Adam, so that no
-// second launch is waited for. Chunks are summed in the same order whichever is last.
+// second launch is waited for. Chunks are summed in the same order whichever is last. Where a restart is
+// one chunk, it waits for no other, and goes on for `steps`, with its records still in the cache.
 __kernel void gradient_and_update(__global float *parameters, __global float *mean,
                                   __global float *square, __global int *counter,
                                   __global float *history, __global float *partial,
                                   __global vec *scratch, volatile __global int *arrived,
                                   Data inputs, Data targets, Data features,
                                   __global const int *code, __global const float *share,
-                                  __global const float *mask, __global const float *schedule) {
+                                  __global const float *mask, __global const float *schedule,
+                                  __global const int *steps) {
     const int item = get_global_id(0);
     if (item >= ITEMS) return;
-    const int restart = item / CHUNKS, step = counter[restart];
-    pass(item, step, partial, scratch, parameters, inputs, targets, features, code, schedule);
-    mem_fence(CLK_GLOBAL_MEM_FENCE);
-    if (atomic_inc(arrived + restart) < CHUNKS - 1) return;
-    mem_fence(CLK_GLOBAL_MEM_FENCE);
-    arrived[restart] = 0;
-    adam(restart, step, parameters, mean, square, history, partial, share, mask, schedule);
-    counter[restart] = step + 1;
+    const int restart = item / CHUNKS;
+    for (int n = 0; n < steps[0]; n++) {
+        const int step = counter[restart];
+        pass(item, step, partial, scratch, parameters, inputs, targets, features, code, schedule);
+#if CHUNKS > 1
+        mem_fence(CLK_GLOBAL_MEM_FENCE);
+        if (atomic_inc(arrived + restart) < CHUNKS - 1) return;
+        mem_fence(CLK_GLOBAL_MEM_FENCE);
+        arrived[restart] = 0;
+#endif
+        adam(restart, step, parameters, mean, square, history, partial, share, mask, schedule);
+        counter[restart] = step + 1;
+    }
 }

@@ -221,13 +221,13 @@ def test_training_gives_the_same_bytes_again_and_after_an_interruption():
 
 
 @pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[2], SHAPES[4]], ids=str)
-def test_one_launch_a_step_is_what_two_are(shape, monkeypatch):
+def test_one_launch_for_some_steps_is_what_two_a_step_are(shape, monkeypatch):
     recipe, x, y, p = problem(*shape, noise=0.1)
     found = []
     for single in (True, False):
         training = FusedTraining(recipe, x, y, p)
         monkeypatch.setattr(training, "_is_cpu", single)
-        training.advance(20)
+        training.advance(30)
         found.append(training.state())
     for name, values in found[0].items():
         np.testing.assert_array_equal(values, found[1][name], name)
