@@ -123,7 +123,7 @@ def train_batch(
         batch=max(UNIT, int(attempt.batch * p["batch"]) // UNIT * UNIT),
         length=data.inputs.shape[1],
         seed=int(rng.integers(1 << 32)),  # of all batches, which then share compiled kernels
-        rate=schedule(p["rate"], p["steps"]),
+        rate=attempt.rate * schedule(p["rate"], p["steps"]),
         strength=attempt.strength * schedule(p["regularizer"]["strength"], p["steps"]),
         factor=schedule(p["factor"], p["steps"]),
         noise=schedule(p["noise"], p["steps"]),

@@ -170,17 +170,21 @@ def _code(
     """Features (indices) that tell all states apart; none if no such code is found for the room.
 
     By turns, from restart (row) to restart: as few as will do of what outputs tell, then of any;
-    and as many of what outputs tell as there is room for, or of the states apart.
+    and as many of what outputs tell as there is room for, or of the states apart. Where there is
+    no room to spare, as few as will do: the first ones that outputs tell, which are registers if
+    there are any, or any that they tell.
     """
     told, alone, _ = kinds
     every = list(range(len(table)))
+    tight = 1 << room < 2 * table.shape[1]
     for tries in range(TRIES):
-        kind = (row + tries // 2) % 4
+        kind = (4, 0)[(row + tries) % 2] if tight else (row + tries // 2) % 4
         order = [
             [*rng.permutation(every[told]), *rng.permutation(every[told.stop :])],
             [*rng.permutation(every)],
             [*every[told], *rng.permutation(every[told.stop :])],
             [*rng.permutation(every[alone]), *rng.permutation(every[told])],
+            every,
         ][kind]
         own: list[int] = []
         klass = np.zeros(table.shape[1], np.int64)

@@ -14,7 +14,9 @@ class Attempt:
     """cells: outputs and states of each; stacked: see `bonsai.network`
 
     hinted: share of the restarts that have hints (`bonsai.hints`)
-    batch, strength: what the plant's minibatch and regulariser are multiplied with
+    batch, strength, rate: what those of the plant are multiplied with: its minibatch, its
+    regulariser, and its learning rate
+    resort: whether it is only for a machine that no restart has learned before
     """
 
     cells: tuple[tuple[int, int], ...]
@@ -22,6 +24,8 @@ class Attempt:
     hinted: float
     batch: float = 1.0
     strength: float = 1.0
+    rate: float = 1.0
+    resort: bool = False
 
 
 def attempts(machine: Machine, hinted: float) -> list[Attempt]:
@@ -30,7 +34,8 @@ def attempts(machine: Machine, hinted: float) -> list[Attempt]:
     First one plain cell, in which only a share `hinted` of the restarts has hints. Then stacked
     cells, twice as wide each time, with room for a state neuron for each state of the machine, or
     twice the bits that number them, and hints for all restarts: each step is then learned by
-    itself, for which fewer sequences do, and what is wide is thinned later.
+    itself, for which fewer sequences do, and what is wide is thinned later. The last resort is
+    the widest, slowly, with just the bits that number the states.
     """
     states = len(machine.states)
     bits = (states - 1).bit_length()
@@ -40,6 +45,7 @@ def attempts(machine: Machine, hinted: float) -> list[Attempt]:
     return [
         plain,
         *(Attempt(((max(12, wide) << n, room),), True, 1.0, 0.25, 0.1) for n in range(3)),
+        Attempt(((max(12, wide) << 3, max(1, bits)),), True, 1.0, 1.0, 0.1, 0.5, resort=True),
     ]
 
 

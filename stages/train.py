@@ -33,6 +33,8 @@ def stage(parameters: Any, folder: Path) -> str:
     found: list[tuple[Attempt, Trained]] = []
     with _trainer(parameters.name, folder, problem) as (finished, train):
         for n, attempt in enumerate(given):
+            if attempt.resort and any(t.exact.any() for _, t in found):
+                break
             trained = merged(train(split(settings, attempt, n)))
             found.append((attempt, trained))
             if trained.exact.sum() >= p.enough:

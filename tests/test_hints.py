@@ -12,7 +12,7 @@ from bonsai.dataset import draw
 from bonsai.hints import Codes, codes, features
 from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer
-from bonsai.sizing import attempts, depth, distinguishing, length
+from bonsai.sizing import Attempt, attempts, depth, distinguishing, length
 from bonsai.tasks import TASKS
 from kernels.evaluate import Evaluator
 from kernels.fused import FusedTraining
@@ -95,12 +95,37 @@ def test_sizes_follow_the_machine():
     assert [depth(TASKS[t]()) for t in ("delay2", "parens", "bitwise_or")] == [2, 8, 0]
     assert distinguishing(TASKS["parens"]()) == 4
     assert length(TASKS["delay1"]()) == 16
-    plain, *stacked = attempts(TASKS["dithering"]().minimized(), 0.25)
+    plain, *stacked, last = attempts(TASKS["dithering"]().minimized(), 0.25)
     assert not plain.stacked
     assert plain.hinted == 0.25
     assert all(a.stacked and a.hinted == 1 for a in stacked)
     assert [a.cells[0][1] for a in stacked] == [15, 15, 15]
     assert [a.cells[0][0] for a in stacked] == [16, 32, 64]
+    assert last.cells == ((128, 4),)
+    assert [a.resort for a in (plain, *stacked, last)] == [False] * 4 + [True]
+
+
+def test_a_code_without_room_to_spare_is_of_registers_where_there_are_some():
+    machine = TASKS["cpu4"]()
+    found = codes(machine, [4], 8, 1.0, np.random.default_rng(0))
+    registers = np.array([[c == "1" for c in state] for state in machine.states])
+    for code in found.code[::2]:
+        bits = found.table[:, code] > 0  # (Q, 4)
+        assert {b.tobytes() for b in bits.T} == {r.tobytes() for r in registers.T}
+
+
+@pytest.mark.parametrize(("rate", "tried"), [(0.01, 1), (0.0, 2)])
+@pytest.mark.usefixtures("root")
+def test_the_last_resort_is_for_what_no_restart_has_learned(monkeypatch, tmp_path, rate, tried):
+    sizes = [Attempt(((6, 4),), False, 0.5), Attempt(((8, 1),), True, 1.0, rate=0.5, resort=True)]
+    monkeypatch.setattr(stages.train, "attempts", lambda machine, hinted: sizes)
+    given = ["dataset.train=1024", "dataset.validation=128", "dataset.test=16", "train.steps=500"]
+    given += ["train.restarts=4", "train.enough=99", f"train.rate=[[0.0,{rate}],[1.0,{rate}]]"]
+    parameters = OmegaConf.create(composed(given)).plants.delay1
+    parameters.name = tmp_path.name  # of its checkpoints
+    for stage in (stages.machine, stages.dataset, stages.train):
+        stage.stage(parameters, tmp_path)
+    assert len(load_json(tmp_path / "train.json")["attempts"]) == tried
 
 
 @pytest.mark.parametrize(("enough", "tried"), [(1, 1), (99, 2)])
