@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,10 +139,12 @@ def measure(
     return row
 
 
-def tasks_of(paths: Iterable[Path], gardens: Iterable[str]) -> list[Task]:
+def tasks_of(
+    paths: Iterable[Path], gardens: Iterable[str], only: Collection[str] = ()
+) -> list[Task]:
     """Tasks of files, those of fewer states first, and the plants of gardens.
 
-    Files that cannot be read come last.
+    Files that cannot be read come last. only: those of these names, if there are any
     """
     files = sorted((_states(path), path.stem, path) for path in paths)
     found = [Task(name, "file", path.resolve()) for _, name, path in files]
@@ -150,7 +152,7 @@ def tasks_of(paths: Iterable[Path], gardens: Iterable[str]) -> list[Task]:
         with contextlib.chdir(ROOT):
             listed = OmegaConf.create(composed([f"garden={garden}"])).garden
         found += [Task(str(plant), garden) for plant in listed]
-    return found
+    return [task for task in found if not only or task.name in only]
 
 
 def _states(path: Path) -> int:
@@ -201,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Tasks grown with the default plant")
     parser.add_argument("files", type=Path, nargs="*", help="tasks: .kiss2, .pla or .py")
     parser.add_argument("--garden", action="append", default=[], help="a garden, as mips")
+    parser.add_argument("--only", nargs="+", default=[], help="tasks of these names alone")
     parser.add_argument("--random", type=int, default=0, help="machines of each number of states")
     parser.add_argument("--states", type=int, nargs=2, default=(2, 8), metavar=("LEAST", "MOST"))
     parser.add_argument("--seed", type=int, default=0, help="of the machines made at random")
@@ -226,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 path = Path(scratch) / f"{own.name}.kiss2"
                 own.save_kiss2(path)
                 made.append(Task(own.name, "random", path))
-            for task in [*made, *tasks_of(given.files, given.garden)]:
+            for task in [*made, *tasks_of(given.files, given.garden, given.only)]:
                 results = gardens if task.path is None else machines
                 row = measure(task, results, given.limit, given.set, given.again, given.keep)
                 print(f"{task.name}: measured before" if row is None else _told(row), flush=True)

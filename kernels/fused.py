@@ -86,7 +86,10 @@ class FusedTraining:
             "BETA2": as_float(BETA2),
             "EPSILON": as_float(EPSILON),
         }
-        self._text = source(constants, "ameo.cl", "cell.cl", "step.cl")
+        self._texts = {  # apart, for no kernel is compiled that is not launched
+            kernel: source(constants | {"JOINED": joined}, "ameo.cl", "cell.cl", "step.cl")
+            for kernel, joined in (("gradient", 0), ("update", 0), ("gradient_and_update", 1))
+        }
         self._work = (-(-r * chunks // device.group), device.group)
         self._rows = (-(-r // device.group), device.group)
 
@@ -184,7 +187,7 @@ class FusedTraining:
     ) -> dict[str, Tensor]:
         """What a kernel writes, as it is after it; its arguments are `written`, then `read`."""
         given = [self._on[name] for name in (*written, *read)]
-        after = launch(self._text, kernel, len(written), *work, *given)
+        after = launch(self._texts[kernel], kernel, len(written), *work, *given)
         return dict(zip(written, after[: len(written)], strict=True))
 
 

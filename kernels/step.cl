@@ -8,8 +8,8 @@
 //
 // Compile-time constants (kernels/fused.py): those of cell.cl, and UNIT (groups drawn together),
 // FEATURES (of hints; 0 for none), RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL
-// (units in the dataset), BLOCK, SEED, SCALE (1 / (B T outputs)), PULL (1 / (B T states)) and BACK
-// (widest output).
+// (units in the dataset), BLOCK, SEED, SCALE (1 / (B T outputs)), PULL (1 / (B T states)), BACK (widest
+// output) and JOINED (both kernels as one).
 
 #define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
 
@@ -313,6 +313,7 @@ inline void adam(const int restart, const int step, __global float *parameters, 
     history[(step * RESTARTS + restart) * 2 + 1] = lane_sum(penalty);
 }
 
+#if !JOINED
 __kernel void gradient(__global float *partial, __global vec *scratch, Weights parameters,
                        Data inputs, Data targets, Data features, __global const int *code,
                        __global const int *counter, __global const float *schedule) {
@@ -332,6 +333,7 @@ __kernel void update(__global float *parameters, __global float *mean, __global 
     counter[restart]++;
 }
 
+#else
 // Both at once, on a CPU: what is last with its chunk of a restart takes the step of Adam, so that no
 // second launch is waited for. Chunks are summed in the same order whichever is last. Where a restart is
 // one chunk, it waits for no other, and goes on for `steps`, with its records still in the cache.
@@ -359,3 +361,4 @@ __kernel void gradient_and_update(__global float *parameters, __global float *me
         counter[restart] = step + 1;
     }
 }
+#endif

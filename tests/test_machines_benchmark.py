@@ -128,6 +128,8 @@ def test_files_go_from_few_states_to_many_and_gardens_list_their_plants(tmp_path
     assert [task.name for task in found[:4]] == ["of2", "of3", "of5", "broken"]
     assert found[4] == Task("tomita1", "tomita")
     assert len(found) == 11
+    only = tasks_of(tmp_path.glob("*.kiss2"), ["tomita"], ["of3", "tomita7"])
+    assert [task.name for task in only] == ["of3", "tomita7"]
 
 
 def test_shares_are_by_states():
