@@ -1,13 +1,18 @@
 """The hand-written kernels against NumPy in float64, finite differences and autograd."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import kernels.evaluate
+import kernels.fused
 from bonsai.graph import Graph
 from bonsai.hints import Hints
 from bonsai.network import Architecture, Network
 from bonsai.prune import eliminate_dead_code
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe, Regularizer
+from kernels.device import open_device
 from kernels.evaluate import Evaluator, GraphEvaluator, Sequences
 from kernels.fused import FusedTraining
 from kernels.oracle import forward, loss_and_gradient, states
@@ -281,3 +286,37 @@ def test_graph_evaluation_counts_what_graphs_get_right(shape):
     hasty = GraphEvaluator(graphs, held, early=True, hasty=True).right()
     np.testing.assert_array_equal(hasty == len(x), passed == len(x))
     assert (hasty <= passed).all()
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Kernels in the form that a GPU gets them: one sequence a work-item, 64 of these a group."""
+    device = replace(open_device(), is_cpu=False, lanes=1, group=64)
+    for module in (kernels.evaluate, kernels.fused):
+        monkeypatch.setattr(module, "open_device", lambda: device)
+
+
+@pytest.mark.parametrize("shape", [EVERY[3], EVERY[5], EVERY[9]], ids=str)
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_training_as_on_a_gpu(shape):
+    test_gradient_is_the_references(shape)
+    test_noise_and_pull_reach_every_state_of_every_cell(shape, 0.2, 2.0)
+
+
+@pytest.mark.parametrize("shape", [EVERY[5], EVERY[9]], ids=str)
+def test_steps_as_on_a_gpu_are_those_of_a_cpu(shape, request):
+    recipe, x, y, p = problem(*shape, noise=0.1)
+    there = FusedTraining(recipe, x, y, p)
+    request.getfixturevalue("as_on_a_gpu")
+    here = FusedTraining(recipe, x, y, p)
+    for training in (here, there):
+        training.advance(30)
+    for name, values in here.state().items():
+        np.testing.assert_allclose(values, there.state()[name], rtol=0.01, atol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("shape", [EVERY[5], EVERY[9]], ids=str)
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_evaluation_as_on_a_gpu(shape):
+    test_evaluation_counts_what_the_reference_gets_right(shape)
+    test_graph_evaluation_counts_what_graphs_get_right(shape)
