@@ -28,6 +28,18 @@ class Here(Executor):
         return done
 
 
+class Others(ProcessPoolExecutor):
+    """Processes that a Ctrl-C on the terminal, which is for all of them, does not reach."""
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        # What is held back while a process is started stays so there from its first instruction.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def processes(most: int) -> Iterator[Executor]:
     """As many as there are cores and one more, for a kernel leaves some idle, but `most` at most;
@@ -44,9 +56,7 @@ def processes(most: int) -> Iterator[Executor]:
     else:  # macOS
         cores = os.cpu_count() or 1
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(most, cores + 1), multiprocessing.get_context("spawn"), initializer=_follow
-    )
+    pool = Others(min(most, cores + 1), multiprocessing.get_context("spawn"), initializer=_follow)
     try:
         yield pool
     except BaseException as e:
@@ -64,7 +74,6 @@ def processes(most: int) -> Iterator[Executor]:
 
 def _follow() -> None:
     """Runs in a new process: whatever stops the one that began it ends this one too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, which both get
     parent = multiprocessing.parent_process()
     assert parent is not None
 

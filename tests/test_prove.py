@@ -379,6 +379,6 @@ def test_a_tie_goes_to_the_larger_margin_and_an_unproven_plant_to_the_undecided(
 def test_one_shape_is_searched_from_once(tmp_path, monkeypatch):
     module = sys.modules[polish_stage.__module__]
     searched, search = [], module.polish
-    monkeypatch.setattr(module, "polish", lambda *a: searched.append(a[0]) or search(*a))
+    monkeypatch.setattr(module, "polish", lambda *a, **k: searched.append(a) or search(*a, **k))
     proven(tmp_path, [made.delay1, made.moved(made.delay1, 0, -1.07)], [3, 4])
     assert len(searched) == 1
