@@ -29,6 +29,7 @@ from typing import Any
 
 from bonsai.artifact import one_line
 from bonsai.batches import FILES, Batch, Finished, Problem, computed_by, keep, train_batch
+from bonsai.processes import cores
 from bonsai.train import Checkpoint, Trained
 from kernels.device import DeviceError
 
@@ -125,11 +126,7 @@ def _started(address: str, count: int) -> Iterator[Callable[[], None]]:
 
     They end with the block, or with the scheduler. Yields what raises ClusterError if they have.
     """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:  # macOS
-        cores = os.cpu_count() or 1
-    share = str(max(1, cores // count))
+    share = str(max(1, cores() // count))
     settings = {
         "POCL_MAX_PTHREAD_COUNT": share,
         "POCL_CPU_MAX_CU_COUNT": share,  # what PoCL 4 and later call it

@@ -19,6 +19,13 @@ class LostError(RuntimeError):
     """A process was killed. The message says what to do."""
 
 
+def cores() -> int:
+    """Of those that this machine has, as many as this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
+
+
 class Here(Executor):
     """This process, which does at once what it is given."""
 
@@ -51,12 +58,9 @@ def processes(most: int) -> Iterator[Executor]:
     if most == 1:
         yield Here()
         return
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:  # macOS
-        cores = os.cpu_count() or 1
     before = set(multiprocessing.active_children())
-    pool = Others(min(most, cores + 1), multiprocessing.get_context("spawn"), initializer=_follow)
+    size = min(most, cores() + 1)
+    pool = Others(size, multiprocessing.get_context("spawn"), initializer=_follow)
     try:
         yield pool
     except BaseException as e:

@@ -114,30 +114,28 @@ def test_a_code_without_room_to_spare_is_of_registers_where_there_are_some():
         assert {b.tobytes() for b in bits.T} == {r.tobytes() for r in registers.T}
 
 
-@pytest.mark.parametrize(("rate", "tried"), [(0.01, 1), (0.0, 2)])
+def attempted(folder, *given):
+    """What is tried of a small delay1, and how it ends."""
+    small = ["dataset.train=1024", "dataset.validation=128", "dataset.test=16", "train.steps=500"]
+    parameters = OmegaConf.create(composed([*small, "train.restarts=4", *given])).plants.delay1
+    parameters.name = folder.name  # of its checkpoints
+    for stage in (stages.machine, stages.dataset, stages.train):
+        stage.stage(parameters, folder)
+    return load_json(folder / "train.json")["attempts"]
+
+
+@pytest.mark.parametrize(("rate", "tried"), [(1.0, 1), (0.0, 2)])
 @pytest.mark.usefixtures("root")
 def test_the_last_resort_is_for_what_no_restart_has_learned(monkeypatch, tmp_path, rate, tried):
-    sizes = [Attempt(((6, 4),), False, 0.5), Attempt(((8, 1),), True, 1.0, rate=0.5, resort=True)]
+    sizes = [Attempt(((6, 4),), False, 0.5, rate=rate), Attempt(((8, 1),), True, 1.0, resort=True)]
     monkeypatch.setattr(stages.train, "attempts", lambda machine, hinted: sizes)
-    given = ["dataset.train=1024", "dataset.validation=128", "dataset.test=16", "train.steps=500"]
-    given += ["train.restarts=4", "train.enough=99", f"train.rate=[[0.0,{rate}],[1.0,{rate}]]"]
-    parameters = OmegaConf.create(composed(given)).plants.delay1
-    parameters.name = tmp_path.name  # of its checkpoints
-    for stage in (stages.machine, stages.dataset, stages.train):
-        stage.stage(parameters, tmp_path)
-    assert len(load_json(tmp_path / "train.json")["attempts"]) == tried
+    assert len(attempted(tmp_path, "train.enough=99")) == tried
 
 
 @pytest.mark.parametrize(("enough", "tried"), [(1, 1), (99, 2)])
 @pytest.mark.usefixtures("root")
 def test_larger_sizes_are_tried_until_enough_restarts_are_exact(tmp_path, enough, tried):
-    given = ["dataset.train=1024", "dataset.validation=128", "dataset.test=16", "train.steps=500"]
-    given += ["train.restarts=4", "train.attempts=2", f"train.enough={enough}"]
-    parameters = OmegaConf.create(composed(given)).plants.delay1
-    parameters.name = tmp_path.name  # of its checkpoints
-    for stage in (stages.machine, stages.dataset, stages.train):
-        stage.stage(parameters, tmp_path)
-    found = load_json(tmp_path / "train.json")["attempts"]
+    found = attempted(tmp_path, "train.attempts=2", f"train.enough={enough}")
     sizes = [([[6, 4]], False, 0.5), ([[12, 4]], True, 1.0)]
     assert [(a["cells"], a["stacked"], a["hinted"]) for a in found] == sizes[:tried]
     best = max(range(tried), key=lambda n: found[n]["exact"])

@@ -13,7 +13,7 @@ from bonsai.network import Architecture, Network
 from bonsai.prune import eliminate_dead_code
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe, Regularizer
 from kernels.device import open_device
-from kernels.evaluate import Evaluator, GraphEvaluator, Sequences
+from kernels.evaluate import BLOCK, Evaluator, GraphEvaluator, Sequences
 from kernels.fused import FusedTraining
 from kernels.oracle import forward, loss_and_gradient, states
 from kernels.plain import PlainTraining
@@ -285,7 +285,10 @@ def test_graph_evaluation_counts_what_graphs_get_right(shape):
     assert passed[0] == len(x)
     hasty = GraphEvaluator(graphs, held, early=True, hasty=True).right()
     np.testing.assert_array_equal(hasty == len(x), passed == len(x))
-    assert (hasty <= passed).all()
+    device = kernels.evaluate.open_device()
+    whole = BLOCK * device.lanes if device.is_cpu else 1
+    stopped = hasty < len(x)
+    np.testing.assert_array_equal(hasty[stopped], passed[stopped] // whole * whole)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from bonsai.processes import LostError, processes
 
 SLEEPS = """
-import os, sys, time
+import os, time
 from bonsai.processes import processes
 
 if __name__ == "__main__":
@@ -43,6 +43,13 @@ def test_they_are_others_and_return_what_they_are_asked():
             n: 2**n for n in range(5)
         }
         assert workers.submit(os.getpid).result() != os.getpid()
+
+
+def test_a_ctrl_c_on_the_terminal_does_not_reach_them():
+    with processes(2) as workers:
+        held = workers.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
+    assert signal.SIGINT in held
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_one_is_this_process():

@@ -382,3 +382,19 @@ def test_one_shape_is_searched_from_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "polish", lambda *a, **k: searched.append(a) or search(*a, **k))
     proven(tmp_path, [made.delay1, made.moved(made.delay1, 0, -1.07)], [3, 4])
     assert len(searched) == 1
+
+
+def test_searches_side_by_side_find_what_one_after_the_other_does(tmp_path, monkeypatch):
+    module = sys.modules[polish_stage.__module__]
+    asked, processes = [], module.processes
+    monkeypatch.setattr(module, "processes", lambda most: asked.append(most) or processes(most))
+    larger = made.biased(made.delay1, len(made.delay1.nodes) - 1, 0.25)
+    found = []
+    for long in (1 << 30, 0):
+        monkeypatch.setattr(module, "LONG", long)
+        folder = tmp_path / str(long)
+        folder.mkdir()
+        proven(folder, [larger, made.delay1, made.moved(made.delay1, 0, -1.07)], [3, 4, 5])
+        found.append({p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()})
+    assert asked[0] == 1 < asked[1]
+    assert found[0] == found[1]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from bonsai.graph import Edge, Graph, Node
 from bonsai.network import Architecture, Network
-from bonsai.prune import clip, eliminate_dead_code, first_exact, quantize
+from bonsai.prune import clip, eliminate_dead_code, first_exact, quantize, sparse
 from kernels.evaluate import Evaluator
 from kernels.oracle import forward
 
@@ -172,3 +172,14 @@ def test_what_rounds_to_the_same_numbers_is_evaluated_once(monkeypatch):
     assert asked[0] == 2
     assert chosen == [[0, 1], [1]]
     assert (passed == len(words()[0])).tolist() == [True] * 5 + [False, True]
+
+
+def test_candidates_get_as_much_right_as_graphs():
+    network = delay1_network(0.05)
+    rng = np.random.default_rng(0)
+    varied = network.parameters[[0] * 24] * (rng.random((24, network.architecture.size)) < 0.8)
+    varied[0] = network.parameters[0]
+    judge = evaluator(network)
+    found = judge.right_sparse(sparse(network, varied))
+    assert found.tolist() == judge.right(varied, network.factor).tolist()
+    assert len(set(found.tolist())) > 1
