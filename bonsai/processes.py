@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
@@ -38,13 +38,21 @@ class Here(Executor):
 class Others(ProcessPoolExecutor):
     """Processes that a Ctrl-C on the terminal, which is for all of them, does not reach."""
 
+    def __init__(self, size: int) -> None:
+        super().__init__(size, multiprocessing.get_context("spawn"), initializer=_follow)
+        # What a thread holds back stays held back in a process that it starts, from its first
+        # instruction. A thread of its own, for what this one holds back is another's to take, and
+        # does not wake this one.
+        self._starter = ThreadPoolExecutor(
+            1, initializer=signal.pthread_sigmask, initargs=(signal.SIG_BLOCK, {signal.SIGINT})
+        )
+
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        # What is held back while a process is started stays so there from its first instruction.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self._starter.submit(super().submit, fn, *args, **kwargs).result()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._starter.shutdown()  # from here on, none is being started
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
 
 @contextmanager
@@ -60,7 +68,7 @@ def processes(most: int) -> Iterator[Executor]:
         return
     before = set(multiprocessing.active_children())
     size = min(most, cores() + 1)
-    pool = Others(size, multiprocessing.get_context("spawn"), initializer=_follow)
+    pool = Others(size)
     try:
         yield pool
     except BaseException as e:
