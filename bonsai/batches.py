@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from bonsai.artifact import replaced
+from bonsai.counter import counter
 from bonsai.dataset import Sequences, load_dataset
-from bonsai.hints import Codes, codes
+from bonsai.hints import Codes, codes, counted
 from bonsai.machine import Machine
 from bonsai.network import Architecture, Network
 from bonsai.recipe import UNIT, Recipe, Regularizer, schedule
@@ -31,6 +32,7 @@ from kernels.evaluate import Evaluator
 from kernels.training import KERNELS
 
 FILES = ("machine.parquet", "dataset.parquet")  # of a plant, that its training depends on
+MORE, LESS = 4, 0.1  # times the restarts, and the regulariser's l1, where a counter is taught
 ELSEWHERE = ("restarts", "together", "attempts", "enough", "cells", "stacked", "hinted")
 RESULT = (
     "factor",
@@ -43,6 +45,7 @@ RESULT = (
     "dropped",
     "table",
     "code",
+    "slope",
 )
 
 
@@ -98,13 +101,39 @@ class Batch:
 
 def split(settings: dict[str, Any], attempt: Attempt, tried: int) -> list[Batch]:
     """The batches of an attempt: `settings["together"]` restarts each, the last one the rest."""
-    every = settings["restarts"]
+    every = settings["restarts"] * (MORE if attempt.counter else 1)
     size = min(settings["together"] or every, every)
     own = {name: value for name, value in settings.items() if name not in ELSEWHERE}
+    if attempt.counter:
+        own |= _for_counting(attempt, own)
     return [
         Batch(own, attempt, tried, number, first, min(size, every - first))
         for number, first in enumerate(range(0, every, size))
     ]
+
+
+def _for_counting(attempt: Attempt, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings under which a counter becomes precise.
+
+    Straight lines throughout, and level ones beyond 3, where outputs end that have to be the same
+    number each time; noise that is no more than half a step; and a rate and a regulariser that
+    fall to zero in the end, twice as late.
+    """
+    regularizer = settings["regularizer"]
+    strength = regularizer["strength"][0][1]
+    return {
+        "steps": 2 * settings["steps"],
+        "patience": 2 * settings["steps"],
+        "factor": [[0.0, 1.0], [1.0, 1.0]],
+        "leak": 0.0,
+        "rate": [[0.0, settings["rate"][0][1]], [1.0, 0.0]],
+        "hinted_noise": [[0.0, attempt.counter / 2], [1.0, 0.0]],
+        "regularizer": regularizer
+        | {
+            "strength": [[0.0, strength], [0.8, strength], [1.0, 0.0]],
+            "l1": LESS * regularizer["l1"],
+        },
+    }
 
 
 def train_batch(
@@ -146,13 +175,19 @@ def train_batch(
     )
     share = (after - before) / batch.restarts
     sizes = [s for _, s in architecture.cells]
-    taught = codes(problem.machine, sizes, recipe.restarts, share, rng)
-    initial = architecture.mask("initial")
-    start[:, initial] = np.where(taught.code >= 0, np.float32(-1), start[:, initial])
-    told = taught.hints(data.states)
+    own = counter(problem.machine) if attempt.counter else None
+    if own is not None:
+        taught = counted(own, recipe.restarts)
+    else:
+        taught = codes(problem.machine, sizes, recipe.restarts, share, rng)
+    initial, first = architecture.mask("initial"), taught.first(problem.machine)
+    start[:, initial] = np.where(taught.code >= 0, first, start[:, initial])
+    told = taught.hints(data)
     training = KERNELS[p["kernel"]](recipe, data.inputs, data.targets, start, told)
-    check = problem.check
-    evaluator = Evaluator(architecture, p["leak"], check.inputs, check.targets, early=False)
+    inputs, targets = (
+        a[:, : attempt.checked] for a in (problem.check.inputs, problem.check.targets)
+    )
+    evaluator = Evaluator(architecture, p["leak"], inputs, targets, early=False)
     trained = train(
         recipe,
         training,
@@ -188,6 +223,7 @@ def keep(trained: Trained, file: Checkpoint) -> None:
         "dropped": np.array(trained.dropped, np.int32),
         "table": trained.codes.table,
         "code": trained.codes.code,
+        "slope": trained.codes.slope,
     }
     file.keep({name: values[name] for name in RESULT})
 
@@ -220,7 +256,7 @@ def merged(parts: Sequence[Trained]) -> Trained:
         accuracy=side_by_side("accuracy"),
         live=side_by_side("live"),
         dropped=tuple(restart for part in parts for restart in part.dropped),
-        codes=Codes.joined([part.codes for part in parts]),
+        codes=Codes.joined(part.codes for part in parts),
     )
 
 
@@ -264,6 +300,11 @@ class Finished:
         """Of a batch that is not finished."""
         return Checkpoint(self.folder / "train.npz", self.key(batch))
 
+    def beside(self, name: str, trained: Trained) -> Checkpoint:
+        """Of what is made of this in the stage; deleted with the others."""
+        content = self._content + trained.network.parameters.tobytes() + name.encode()
+        return Checkpoint(self.folder / f"train-{name}.npz", hashlib.sha256(content).hexdigest())
+
     def load(self, batch: Batch, problem: Problem) -> Trained | None:
         """None if the batch is not finished."""
         found = self._file(batch).load(list(RESULT))
@@ -279,7 +320,7 @@ class Finished:
             accuracy=found["accuracy"],
             live=found["live"],
             dropped=tuple(int(n) for n in found["dropped"]),
-            codes=Codes(found["table"], found["code"]),
+            codes=Codes(found["table"], found["code"], found["slope"]),
         )
 
     def save(self, batch: Batch, trained: Trained) -> None:

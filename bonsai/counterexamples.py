@@ -70,7 +70,7 @@ class Practice:
         data, check = self._data, self._check
         data = _replaced(data, near(self._machine, words, rng, self._taught, data.length))
         check = _replaced(check, near(self._machine, words, rng, self.tested, check.length))
-        features = self._codes.features(data.states)
+        features = self._codes.features(data)
         self._training.replace(data.inputs, data.targets, features)
         self._evaluator.held.replace(check.inputs, check.targets)
 

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bonsai.counter import counter
 from bonsai.machine import Machine
 
 SHORTEST, LONGEST = 16, 48  # training sequences
+FEW = 8  # states that need no counter, but make as small graphs of bits
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class Attempt:
     batch, strength, rate: what those of the plant are multiplied with: its minibatch, its
     regulariser, and its learning rate
     resort: whether it is only for a machine that no restart has learned before
+    counter: the step of the machine's counter (`bonsai.counter`) if that is taught, else 0
+    checked: steps of validation sequences that count, None for all
     """
 
     cells: tuple[tuple[int, int], ...]
@@ -26,12 +30,15 @@ class Attempt:
     strength: float = 1.0
     rate: float = 1.0
     resort: bool = False
+    counter: float = 0.0
+    checked: int | None = None
 
 
 def attempts(machine: Machine, hinted: float) -> list[Attempt]:
     """What to train, one after the other until enough restarts learn the machine.
 
-    First one plain cell, in which only a share `hinted` of the restarts has hints. Then stacked
+    First one plain cell, in which only a share `hinted` of the restarts has hints. Then, for a
+    machine of many states that counts, a small stacked cell that is taught to. Then stacked
     cells, twice as wide each time, with room for a state neuron for each state of the machine, or
     twice the bits that number them, and hints for all restarts: each step is then learned by
     itself, for which fewer sequences do, and what is wide is thinned later. The last resort is
@@ -42,11 +49,28 @@ def attempts(machine: Machine, hinted: float) -> list[Attempt]:
     wide = -(-(len(machine.inputs) + 2 * bits + 2 * len(machine.outputs)) // 4) * 4
     plain = Attempt(((max(6, 2 * len(machine.outputs) + 4), 2 * bits + 2),), False, hinted)
     room = max(4, 2 * bits, min(states, 16))
+    own = counter(machine) if states > FEW else None
+    counting = []
+    if own is not None:
+        cells = ((plain.cells[0][0], 1 + int(np.count_nonzero(own.slope))),)
+        counting = [
+            Attempt(cells, True, 1.0, 0.25, 0.025, 2.0, counter=own.step, checked=checked(machine))
+        ]
     return [
         plain,
+        *counting,
         *(Attempt(((max(12, wide) << n, room),), True, 1.0, 0.25, 0.1) for n in range(3)),
         Attempt(((max(12, wide) << 3, max(1, bits)),), True, 1.0, 1.0, 0.1, 0.5, resort=True),
     ]
+
+
+def checked(machine: Machine) -> int | None:
+    """Steps after which a counter that is not exact yet cannot be expected to be right; None if it
+    can. One that doubles with each step doubles its error as well, so that it is checked for no
+    longer than it takes to reach every state.
+    """
+    own = counter(machine)
+    return depth(machine) + 1 if own is not None and abs(own.rate) > 1 else None
 
 
 def length(machine: Machine) -> int:

@@ -10,6 +10,7 @@ class Wiring:
 
     counted: (P,) bool, the weights and biases; neurons: for each the parameters (indices) of its
     sum and of all sums that read it or its state
+    sides: of weights and biases, those of one sum, and those that one value is multiplied with
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -33,6 +34,11 @@ class Wiring:
         self._sums = [  # the weights that each state is the sum of
             weights[first[k] + o + i] for k, (o, s) in enumerate(a.cells) for i in range(s)
         ]
+        matrices = [
+            np.arange(a.size)[b.slice].reshape(b.shape) for b in a.blocks if b.kind == "weight"
+        ]
+        self.sides = [side for matrix in matrices for side in (*matrix, *matrix.T)]
+        self.sides += [np.array([n]) for n in np.flatnonzero(a.mask("bias"))]
         self.neurons = [
             np.flatnonzero(self.counted & ((source == i) | (target == i))) for i in range(count)
         ]

@@ -125,7 +125,7 @@ class FusedTraining:
                 overwrite(self._on[name], state[name])
 
     def restrict(self, mask: np.ndarray) -> None:
-        """From now on parameters (R, P) that `mask` has False for are 0 after each step."""
+        """From now on parameters (R, P) that `mask` has False for stay as they are."""
         overwrite(self._on["mask"], mask.astype(np.float32))
 
     def retell(self, code: np.ndarray) -> None:

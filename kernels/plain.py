@@ -49,7 +49,7 @@ class PlainTraining:
         self._units = len(inputs) // UNIT
         self._inputs, self._targets = inputs.astype(np.float32), targets.astype(np.float32)
         self._share = Tensor(recipe.regularizer.share(recipe.architecture))
-        self._mask = Tensor(np.ones_like(parameters, np.float32)).realize()
+        self._mask = Tensor(np.ones(parameters.shape, bool)).realize()
         r = recipe.restarts
         self._hints = hints
         self._begin(
@@ -77,7 +77,7 @@ class PlainTraining:
         self._jitted = TinyJit(self._advance)
 
     def restrict(self, mask: np.ndarray) -> None:
-        self._mask.assign(Tensor(mask.astype(np.float32))).realize()
+        self._mask.assign(Tensor(mask)).realize()
 
     def retell(self, code: np.ndarray) -> None:
         assert self._hints is not None, "it was made without hints"
@@ -148,8 +148,9 @@ class PlainTraining:
         loss, pull = self._loss(x, target, factor, *pulls)
         penalty = self._penalty(strength)
         (loss.sum() + pull.sum() + penalty.sum()).backward()
+        before = self._parameters.clone().realize()
         Tensor.realize(loss, penalty, *self._adam.schedule_step())
-        self._parameters.assign(self._parameters * self._mask).realize()
+        self._parameters.assign(self._mask.where(self._parameters, before)).realize()
         return loss, penalty
 
     def _tensor(self, block: Block) -> Tensor:

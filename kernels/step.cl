@@ -277,7 +277,7 @@ inline void put(__global float *to, const int count, const vec given) {
 }
 
 // Sums the chunks of one restart, adds the sparse regulariser, and takes a step of Adam. What `mask`
-// has 0 for becomes 0.
+// has 0 for stays as it is.
 //   R(w) = 1/n sum( i_T (tanh((|w|-t) s) - tanh(-t s)) + i_L1 |w| )
 // `share` is 1/n of the tensor that a parameter belongs to, 0 where it is not regularised.
 // Source of Adam: Kingma and Ba, 2015.
@@ -305,7 +305,7 @@ inline void adam(const int restart, const int step, __global float *parameters, 
         put(mean + at, count, m);
         put(square + at, count, v);
         const vec moved = w - rate * (m * mean_bias) / (sqrt(v * square_bias) + EPSILON);
-        put(parameters + at, count, pick(MASK(some(mask + at, count) > 0.0f), moved, (vec)0.0f));
+        put(parameters + at, count, pick(MASK(some(mask + at, count) > 0.0f), moved, w));
     }
     float loss = 0.0f;
     for (int chunk = 0; chunk < CHUNKS; chunk++) loss += sums[chunk * (PARAMETERS + 1) + PARAMETERS];

@@ -34,6 +34,7 @@ def stage(parameters: Any, folder: Path) -> str:
     evaluator = Evaluator(
         trained.architecture, trained.leak, fresh.inputs, fresh.targets, early=True
     )
+    codes = Codes.load(folder / "hints.npz")
     pace = Pace(
         noise=schedule(p.validation_noise, p.rounds),
         steps=p.steps,
@@ -44,13 +45,15 @@ def stage(parameters: Any, folder: Path) -> str:
         patience=p.patience,
     )
     rows = _start(trained, evaluator, float(pace.noise[0]), p.slots)
-    if not rows.size:
+    if codes.counts:
+        found = _as_they_are(trained)  # training a counter takes away weights as well
+    elif not rows.size:
         found = _unsparsified(trained, evaluator)
     else:
         start = trained.rows(rows)
-        codes = Codes.load(folder / "hints.npz").rows(rows)
+        codes = codes.rows(rows)
         codes.code[~_hinted(rows, p.hinted)] = -1
-        told = codes.hints(data.states)
+        told = codes.hints(data)
         every = p.rounds * p.steps
         noise = schedule(p.noise, every)
         recipe = Recipe(
@@ -137,9 +140,12 @@ def _hinted(rows: np.ndarray, share: float) -> np.ndarray:
 def _unsparsified(trained: Network, evaluator: Evaluator) -> Sparsified:
     """The restart that is right for most sequences before the first wrong one, as it is."""
     passed = evaluator.right(trained.parameters, trained.factor)
-    best = trained.rows(np.array([int(np.argmax(passed))]))
-    size = Wiring(best.architecture).size(best.parameters != 0)
-    return Sparsified(best, size, np.zeros((0, 5), np.int32))
+    return _as_they_are(trained.rows(np.array([int(np.argmax(passed))])))
+
+
+def _as_they_are(network: Network) -> Sparsified:
+    size = Wiring(network.architecture).size(network.parameters != 0)
+    return Sparsified(network, size, np.zeros((0, 5), np.int32))
 
 
 def _save(found: Sparsified, folder: Path) -> None:

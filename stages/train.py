@@ -14,8 +14,11 @@ from tqdm import tqdm
 from bonsai.artifact import save_json, save_table, save_text
 from bonsai.batches import Batch, Finished, Problem, computed_by, merged, split, train_here
 from bonsai.cluster import Standing, cluster
+from bonsai.hints import Codes
+from bonsai.network import Network
 from bonsai.sizing import Attempt, attempts
-from bonsai.train import Progress, Trained
+from bonsai.snap import snap
+from bonsai.train import Checkpoint, Progress, Trained
 from stages import CHECKPOINTS, compute, run_stage
 
 CURVE_POINTS = 200
@@ -31,34 +34,40 @@ def stage(parameters: Any, folder: Path) -> str:
     else:
         given = attempts(problem.machine, p.hinted)[: p.attempts]
     found: list[tuple[Attempt, Trained]] = []
+    counting = None
     with _trainer(parameters.name, folder, problem) as (finished, train):
         for n, attempt in enumerate(given):
-            if attempt.resort and any(t.exact.any() for _, t in found):
+            if attempt.resort and any(t.exact.any() for a, t in found if not a.counter):
                 break
             trained = merged(train(split(settings, attempt, n)))
             found.append((attempt, trained))
-            if trained.exact.sum() >= p.enough:
+            if attempt.counter:
+                file = finished.beside("snap", trained)
+                counting = _snapped(parameters.name, problem, trained, attempt, settings, file)
+            if counting is not None or (trained.exact.sum() >= p.enough and not attempt.counter):
                 break
-    trained = max((t for _, t in found), key=lambda t: int(t.exact.sum()))
+    if counting is None:  # what nearly counts is of no use
+        trained = max((t for a, t in found if not a.counter), key=lambda t: int(t.exact.sum()))
+    network, codes = counting or (trained.network, trained.codes)
     for restart in trained.dropped:
         tqdm.write(f"restart {restart} dropped: its loss was not finite")
-    trained.network.save(folder / "runs.npz")
-    trained.codes.save(folder / "hints.npz")
+    network.save(folder / "runs.npz")
+    codes.save(folder / "hints.npz")
     _save_history(trained, folder)
-    exact = int(trained.exact.sum())
+    exact, restarts = int(trained.exact.sum()), len(trained.network) + len(trained.dropped)
     save_json(
         folder / "train.json",
         {
             "attempts": [_described(attempt, t) for attempt, t in found],
             "steps": len(trained.history),
-            "restarts": p.restarts,
+            "restarts": restarts,
             "exact_restarts": exact,
             "dropped_restarts": len(trained.dropped),
             "loss": float(np.median(trained.history[-1, :, 0])),
         },
     )
     finished.delete()
-    return f"{exact} of {p.restarts} restarts exact after {len(trained.history)} steps"
+    return f"{exact} of {restarts} restarts exact after {len(trained.history)} steps"
 
 
 @contextmanager
@@ -112,6 +121,23 @@ def _train_here(
             )
 
         return train_here(batches, problem, finished, report)
+
+
+def _snapped(
+    name: str,
+    problem: Problem,
+    trained: Trained,
+    attempt: Attempt,
+    settings: dict[str, Any],
+    checkpoint: Checkpoint,
+) -> tuple[Network, Codes] | None:
+    with tqdm(desc=f"snap {name}", unit="round", disable=None) as bar:
+
+        def report(rounds: int, found: int) -> None:
+            bar.update(rounds - bar.n)
+            bar.set_postfix(set=found)
+
+        return snap(problem, trained, attempt, settings, checkpoint, report)
 
 
 def _described(attempt: Attempt, trained: Trained) -> dict[str, Any]:

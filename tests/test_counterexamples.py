@@ -85,7 +85,7 @@ def shrunk(trained, practised: bool, checkpoint=None, report=lambda row: None):
     evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
     own = recipe(a, len(network), pace.rounds * pace.steps)
     training = FusedTraining(own, data.inputs, data.targets, network.parameters)
-    codes = Codes(np.zeros((RUN + 1, 0), np.int8), np.full((len(network), 3), -1, np.int32))
+    codes = Codes.bits(np.zeros((RUN + 1, 0), np.int8), np.full((len(network), 3), -1, np.int32))
     practice = Practice(machine, training, data, codes, evaluator, check, 256, 4 * UNIT, 0)
     return sparsify(
         network,
@@ -133,7 +133,7 @@ def test_words_that_are_got_wrong_are_told_once():
     data = draw(machine, np.random.default_rng(0), 16, 10)
     evaluator = Evaluator(a, LEAK, data.inputs, data.targets, early=True)
     training = FusedTraining(recipe(a, 2, 10), data.inputs, data.targets, parameters)
-    codes = Codes(np.zeros((RUN + 1, 0), np.int8), np.full((2, 2), -1, np.int32))
+    codes = Codes.bits(np.zeros((RUN + 1, 0), np.int8), np.full((2, 2), -1, np.int32))
     practice = Practice(machine, training, data, codes, evaluator, data, 16, 16, 0)
     (word,) = practice.examine(network)
     assert len(word) == 1

@@ -531,7 +531,7 @@ def parted(steps: int, restarts: int, dropped: tuple[int, ...] = (), first: int 
         accuracy=np.broadcast_to(np.float32(checks[:, None] / 100), (len(checks), size)),
         live=np.broadcast_to(checks[:, None] + number, (len(checks), size)),
         dropped=dropped,
-        codes=Codes(np.int8([[-1], [1]]), np.full((size, 1), 0, np.int32)),
+        codes=Codes.bits(np.int8([[-1], [1]]), np.full((size, 1), 0, np.int32)),
     )
 
 

@@ -1,5 +1,7 @@
 """Hints and sizes: what training takes from the task's machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
@@ -8,8 +10,10 @@ import stages.dataset
 import stages.machine
 import stages.train
 from bonsai.artifact import ArtifactError, load_json
-from bonsai.dataset import draw
-from bonsai.hints import Codes, codes, features
+from bonsai.counter import counter
+from bonsai.dataset import Sequences, draw
+from bonsai.hints import Codes, codes, counted, features
+from bonsai.machine import Machine
 from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer
 from bonsai.sizing import Attempt, attempts, depth, distinguishing, length
@@ -41,9 +45,9 @@ def test_a_share_of_the_restarts_has_hints():
 
 def test_there_is_nothing_to_tell_without_states_or_room():
     rng = np.random.default_rng(0)
-    states = np.zeros((4, 5), int)
-    assert codes(TASKS["bitwise_xor"](), [4], 10, 1.0, rng).hints(states) is None
-    assert codes(TASKS["div7"](), [2, 1], 10, 1.0, rng).hints(states) is None
+    data = Sequences(*np.zeros((3, 4, 5), int))
+    assert codes(TASKS["bitwise_xor"](), [4], 10, 1.0, rng).hints(data) is None
+    assert codes(TASKS["div7"](), [2, 1], 10, 1.0, rng).hints(data) is None
 
 
 def test_codes_are_kept_in_a_file(tmp_path):
@@ -52,7 +56,7 @@ def test_codes_are_kept_in_a_file(tmp_path):
     again = Codes.load(tmp_path / "hints.npz")
     np.testing.assert_array_equal(found.table, again.table)
     np.testing.assert_array_equal(found.code, again.code)
-    Codes(found.table[:, :0], found.code).save(tmp_path / "hints.npz")
+    Codes.bits(found.table[:, :0], found.code).save(tmp_path / "hints.npz")
     with pytest.raises(ArtifactError, match="no valid hints"):
         Codes.load(tmp_path / "hints.npz")
 
@@ -82,7 +86,7 @@ def test_what_is_taught_works_when_it_runs_free():
     start[:, a.mask("initial")] = -1
     evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=False)
     exact = []
-    for told in (codes(machine, [6], 8, 1.0, rng).hints(data.states), None):
+    for told in (codes(machine, [6], 8, 1.0, rng).hints(data), None):
         training = FusedTraining(recipe, data.inputs, data.targets, start, told)
         training.advance(steps)
         right = evaluator.right(training.state("parameters")["parameters"], 0.5)
@@ -95,7 +99,9 @@ def test_sizes_follow_the_machine():
     assert [depth(TASKS[t]()) for t in ("delay2", "parens", "bitwise_or")] == [2, 8, 0]
     assert distinguishing(TASKS["parens"]()) == 4
     assert length(TASKS["delay1"]()) == 16
-    plain, *stacked, last = attempts(TASKS["dithering"]().minimized(), 0.25)
+    plain, counting, *stacked, last = attempts(TASKS["dithering"]().minimized(), 0.25)
+    assert (counting.cells, counting.counter, counting.checked) == (((6, 2),), 1 / 16, None)
+    assert not any(a.counter for a in attempts(TASKS["div7"](), 0.25))  # of few states
     assert not plain.stacked
     assert plain.hinted == 0.25
     assert all(a.stacked and a.hinted == 1 for a in stacked)
@@ -141,3 +147,84 @@ def test_larger_sizes_are_tried_until_enough_restarts_are_exact(tmp_path, enough
     best = max(range(tried), key=lambda n: found[n]["exact"])
     cells = Network.load(tmp_path / "runs.npz").architecture.cells
     assert [list(cell) for cell in cells] == sizes[best][0]
+
+
+@pytest.mark.parametrize(
+    ("task", "rate"), [("dithering", 1), ("div7", 2), ("parens", 1), ("delay2", 2)]
+)
+def test_the_level_of_a_counter_is_linear_in_what_came_before(task, rate):
+    """level' = r (level + v.y) + w.x' + b, for every transition after any other."""
+    machine = TASKS[task]().minimized()
+    own = counter(machine)
+    assert own.rate == rate
+    levels = own.level[machine.next] + machine.output @ own.slope  # (Q, A)
+    q, a = np.nonzero(machine.legal)
+    assert np.abs(levels[q, a]).max() < 1
+    assert len(np.unique(own.level)) == len(machine.states)
+    assert (np.diff(np.sort(own.level)) % own.step == 0).all()
+    rows, wanted = [], []
+    for state, symbol in zip(q, a, strict=True):
+        for n in np.flatnonzero(machine.next[q, a] == state):
+            before = (levels[q[n], a[n]], *machine.output[q[n], a[n]])
+            rows.append([*before, *machine.symbols[symbol], 1])
+            wanted.append(levels[state, symbol])
+    solution, *_ = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)
+    np.testing.assert_allclose(np.array(rows) @ solution, wanted, atol=1e-9)
+
+
+@pytest.mark.parametrize("task", ["gates", "cpu2", "min_seen", "tomita4", "bitwise_and"])
+def test_what_does_not_count_has_no_counter(task):
+    assert counter(TASKS[task]().minimized()) is None
+
+
+def test_a_machine_with_dont_cares_has_no_counter():
+    machine = TASKS["dithering"]().minimized()
+    output = machine.output.copy()
+    output[3, 2] = 0
+    assert counter(replace(machine, output=output)) is None
+
+
+def test_a_counter_is_told_with_the_outputs_that_it_depends_on(tmp_path):
+    machine = TASKS["dithering"]().minimized()
+    own = counter(machine)
+    found = counted(own, 3)
+    data = draw(machine, np.random.default_rng(0), 16, 8, 0.3)
+    level, y = np.moveaxis(found.features(data), 2, 0)
+    np.testing.assert_array_equal(y, data.targets[:, :, 0])
+    np.testing.assert_array_equal(
+        level, (own.level[data.states] + data.targets @ own.slope).astype(np.float32)
+    )
+    assert found.first(machine).tolist() == [[own.level[0] + own.before @ own.slope, -1]] * 3
+    found.save(tmp_path / "hints.npz")
+    again = Codes.load(tmp_path / "hints.npz")
+    assert again.counts
+    for name in ("table", "code", "slope"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(again, name))
+    joined = Codes.joined([found.rows(np.array([0])), again])
+    assert len(joined.code) == 4
+    np.testing.assert_array_equal(joined.features(data)[:, :, joined.code[3, 0]], level)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda c: replace(c, table=c.table.astype(np.int8)),
+        lambda c: replace(c, table=c.table * np.float32(np.nan)),
+        lambda c: replace(c, slope=c.slope[:, :1]),
+        lambda c: replace(c, slope=c.slope * np.float32(np.inf)),
+        lambda c: replace(c, code=c.code + 9),
+    ],
+)
+def test_a_broken_counter_is_refused(tmp_path, broken):
+    broken(counted(counter(TASKS["dithering"]()), 2)).save(tmp_path / "hints.npz")
+    with pytest.raises(ArtifactError, match="no valid hints"):
+        Codes.load(tmp_path / "hints.npz")
+
+
+def test_a_machine_too_large_for_a_counter_has_none():
+    def count(number, x):
+        return (number + x[0]) % 101, (number + x[0] > 100,)
+
+    assert counter(Machine.from_step(0, count, ["x"])) is None
+    small = Machine.from_step(0, lambda n, x: ((n + x[0]) % 100, (n + x[0] > 99,)), ["x"])
+    assert counter(small).step == 2**-6

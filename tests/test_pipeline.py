@@ -194,6 +194,7 @@ def test_a_second_run_at_once_is_refused(unchanged: Copy) -> None:
     assert [n for n in grown if again.get(n) != grown[n] and n not in TIMED] == []
 
 
+@pytest.mark.slow
 def test_exp_run_writes_the_same_bytes(
     copy: Copy, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -240,6 +241,7 @@ def test_a_wrong_file_stops_before_any_stage(unchanged: Copy) -> None:
     assert not _ran(said)
 
 
+@pytest.mark.slow
 def test_kills_change_no_byte(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Three kills of `make repro`, of one plant; tests/test_kills.py has thirty."""
     (plant, _), other = PLANTS, Copy(tmp_path_factory.mktemp("killed"))
