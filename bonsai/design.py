@@ -18,6 +18,8 @@ from bonsai.program import Assignment, Program, Variable, identifiers
 SHOWN = 56  # letters of outputs that fit into the line that yields them
 NEURONS_TRIED = 12  # as signals of their own
 MANY = 96  # rows, beyond which none are
+LEVELS = 16  # from which on a state is no integer of a program
+ENTRIES = 3000  # variables times rows, beyond which states are no Booleans
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +55,15 @@ def cost(program: Program) -> tuple:
 
 
 def countings(automaton: Automaton) -> list[bool]:
-    """Integers or Booleans for states of more than two levels; both, if there are any."""
-    return [True, False] if (automaton.level.max(axis=0, initial=0) > 1).any() else [False]
+    """Integers or Booleans for states of more than two levels; both, if there are any.
+
+    Neither where the search for formulas would take minutes: an integer of very many levels, or
+    very many variables on very many transitions.
+    """
+    highest = automaton.level.max(axis=0, initial=0)
+    ways = [True] if 1 < highest.max(initial=0) < LEVELS else []
+    entries = int(highest.sum()) * int((automaton.successor >= 0).sum())
+    return [*ways, False] if entries <= ENTRIES else ways
 
 
 class Design:

@@ -45,7 +45,6 @@ PATIENCE = 150  # rounds in which the shortest becomes no shorter, after which i
 RATES, FALL = (0.003, 0.01, 0.03), 1 / 1000  # Adam's of rounds in turn, and what is left of it
 SEQUENCES, TILTED = 2048, 0.3  # that an outcome has to get right
 LONG = 60  # their steps for one without a free weight
-MOST = 48  # networks returned
 
 
 @dataclass(eq=False)
@@ -76,8 +75,8 @@ def snap(
     checkpoint: Checkpoint | None = None,
     report: Callable[[int, int], None] = lambda rounds, found: None,
 ) -> tuple[Network, Codes] | None:
-    """Networks all of whose weights and biases are set, with their codes, the smallest first; None
-    if there are none.
+    """Of restarts the smallest network found all of whose weights and biases are set, and their
+    codes, the smallest first; None if there are none.
 
     trained: of the attempt, which is to teach a counter
     settings: of the plant's section `train`
@@ -100,8 +99,8 @@ def snap(
     if not len(kept):
         return None
     size = run.wiring.size(kept != 0)
-    _, first = np.unique(kept, axis=0, return_index=True)
-    best = sorted(first.tolist(), key=lambda i: (size[i], i))[:MOST]
+    order = np.argsort(size, kind="stable")
+    best = order[np.sort(np.unique(lineage[order], return_index=True)[1])]
     numbers = trained.network.restart
     network = Network(
         trained.network.architecture,

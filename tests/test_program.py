@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonsai.certificate import Certificate
+from bonsai.design import countings
 from bonsai.extract import ExtractError, Extraction, described, example, extract
 from bonsai.graph import Graph
 from bonsai.kiss2 import parse_kiss2
+from bonsai.levels import Automaton
 from bonsai.logic import Expr, negated, signal
 from bonsai.machine import Machine
 from bonsai.program import Assignment, Program, ProgramError, Variable, identifiers, prove_equal
@@ -279,6 +281,22 @@ def test_logic_says_where_every_signal_is(extractions) -> None:
         assert [s["node"] for s in found["signals"]] == [n.name for n in e.graph.nodes]
         assert {s["state"] for s in found["states"]} == set(range(len(e.mealy.states)))
         json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("levels", "symbols", "ways"),
+    [
+        (2, 4, [False]),  # a Boolean
+        (9, 4, [True, False]),
+        (15, 16, [True]),  # 14 Booleans on 240 rows
+        (30, 2, [False]),
+        (30, 16, []),
+    ],
+)
+def test_states_of_very_many_levels_are_left_out_of_programs(levels, symbols, ways) -> None:
+    after = np.zeros((levels, symbols), int)
+    own = Automaton((), np.arange(levels)[:, None], after, after[:, :, None], np.zeros(1, int))
+    assert countings(own) == ways
 
 
 def test_an_unproven_graph_has_no_program() -> None:

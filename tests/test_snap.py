@@ -57,6 +57,7 @@ def test_a_counter_becomes_exact_and_small(trained, monkeypatch):
     assert codes.counts
     assert len(codes.code) == len(network)
     assert set(network.restart) <= set(before.network.restart[before.exact])
+    assert len(set(network.restart)) == len(network)  # one of each
     size = (values != 0).sum(axis=1)
     assert (np.diff(size) >= 0).all()
     assert size[0] < (before.network.parameters[before.exact][:, counted] != 0).sum(axis=1).min()
