@@ -66,6 +66,8 @@ def counter(machine: Machine) -> Counter | None:
         number, v = found
         level = number[machine.next[q, a]] - outputs @ v
         low, high = level.min(), level.max()
+        if high - low < NEARLY:
+            continue  # the inputs that are legal tell the state
         step = 2.0 ** (np.ceil(np.log2(2 / (high - low))) - 1)  # so that they stay within (-1, 1)
         number, slope = step * (number - (low + high) / 2), -step * v
         first = number[0] + outputs @ slope

@@ -53,24 +53,16 @@ def attempts(machine: Machine, hinted: float) -> list[Attempt]:
     counting = []
     if own is not None:
         cells = ((plain.cells[0][0], 1 + int(np.count_nonzero(own.slope))),)
-        counting = [
-            Attempt(cells, True, 1.0, 0.25, 0.025, 2.0, counter=own.step, checked=checked(machine))
-        ]
+        # One that doubles in each step doubles its error, and is not right for long before it is
+        # exact; a few steps reach every state.
+        steps = depth(machine) + 1 if abs(own.rate) > 1 else None
+        counting = [Attempt(cells, True, 1.0, 0.25, 0.025, 2.0, counter=own.step, checked=steps)]
     return [
         plain,
         *counting,
         *(Attempt(((max(12, wide) << n, room),), True, 1.0, 0.25, 0.1) for n in range(3)),
         Attempt(((max(12, wide) << 3, max(1, bits)),), True, 1.0, 1.0, 0.1, 0.5, resort=True),
     ]
-
-
-def checked(machine: Machine) -> int | None:
-    """Steps after which a counter that is not exact yet cannot be expected to be right; None if it
-    can. One that doubles with each step doubles its error as well, so that it is checked for no
-    longer than it takes to reach every state.
-    """
-    own = counter(machine)
-    return depth(machine) + 1 if own is not None and abs(own.rate) > 1 else None
 
 
 def length(machine: Machine) -> int:

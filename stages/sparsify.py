@@ -27,6 +27,9 @@ from stages import CHECKPOINTS, run_stage
 def stage(parameters: Any, folder: Path) -> str:
     p, t = parameters.sparsify, parameters.train
     trained = Network.load(folder / "runs.npz")
+    codes = Codes.load(folder / "hints.npz")
+    if codes.counts:  # training a counter takes away weights as well
+        return _saved(_as_they_are(trained), folder)
     machine = Machine.load(folder / "machine.parquet")
     data = load_dataset(folder / "dataset.parquet", "train")
     rng = np.random.default_rng([p.seed, 3])
@@ -34,7 +37,6 @@ def stage(parameters: Any, folder: Path) -> str:
     evaluator = Evaluator(
         trained.architecture, trained.leak, fresh.inputs, fresh.targets, early=True
     )
-    codes = Codes.load(folder / "hints.npz")
     pace = Pace(
         noise=schedule(p.validation_noise, p.rounds),
         steps=p.steps,
@@ -45,9 +47,7 @@ def stage(parameters: Any, folder: Path) -> str:
         patience=p.patience,
     )
     rows = _start(trained, evaluator, float(pace.noise[0]), p.slots)
-    if codes.counts:
-        found = _as_they_are(trained)  # training a counter takes away weights as well
-    elif not rows.size:
+    if not rows.size:
         found = _unsparsified(trained, evaluator)
     else:
         start = trained.rows(rows)
@@ -107,8 +107,7 @@ def stage(parameters: Any, folder: Path) -> str:
                 report,
             )
         checkpoint.delete()
-    _save(found, folder)
-    return f"{len(found.size)} candidates, the smallest of size {found.size[0]}"
+    return _saved(found, folder)
 
 
 def _start(trained: Network, evaluator: Evaluator, noise: float, slots: int) -> np.ndarray:
@@ -148,7 +147,7 @@ def _as_they_are(network: Network) -> Sparsified:
     return Sparsified(network, size, np.zeros((0, 5), np.int32))
 
 
-def _save(found: Sparsified, folder: Path) -> None:
+def _saved(found: Sparsified, folder: Path) -> str:
     found.network.save(folder / "candidates.npz")
     save_table(
         folder / "sparsify.parquet",
@@ -171,6 +170,7 @@ def _save(found: Sparsified, folder: Path) -> None:
             "counterexamples": int(found.log[-1, 4]) if len(found.log) else 0,
         },
     )
+    return f"{len(found.size)} candidates, the smallest of size {found.size[0]}"
 
 
 if __name__ == "__main__":

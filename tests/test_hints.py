@@ -102,6 +102,10 @@ def test_sizes_follow_the_machine():
     plain, counting, *stacked, last = attempts(TASKS["dithering"]().minimized(), 0.25)
     assert (counting.cells, counting.counter, counting.checked) == (((6, 2),), 1 / 16, None)
     assert not any(a.counter for a in attempts(TASKS["div7"](), 0.25))  # of few states
+    long = Machine.from_step(
+        0, lambda r, x: ((2 * r + x[0]) % 11, (2 * r + x[0] > 10,)), ["x"], name="div11"
+    )
+    assert attempts(long, 0.25)[1].checked == 5  # it doubles, and has 11 states
     assert not plain.stacked
     assert plain.hinted == 0.25
     assert all(a.stacked and a.hinted == 1 for a in stacked)
@@ -219,6 +223,15 @@ def test_a_broken_counter_is_refused(tmp_path, broken):
     broken(counted(counter(TASKS["dithering"]()), 2)).save(tmp_path / "hints.npz")
     with pytest.raises(ArtifactError, match="no valid hints"):
         Codes.load(tmp_path / "hints.npz")
+
+
+def test_a_machine_whose_inputs_tell_its_state_has_no_counter():
+    """However it is numbered, the level can be the same after every step."""
+    machine = Machine.from_step(
+        0, lambda n, x: (1 - n, (n > 0,)), ["x"], weight=lambda n, x: float(x[0] == n)
+    )
+    found = counter(machine)
+    assert found is None or np.isfinite(found.step)
 
 
 def test_a_machine_too_large_for_a_counter_has_none():

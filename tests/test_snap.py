@@ -20,7 +20,7 @@ from bonsai.hints import Codes
 from bonsai.network import Architecture, Network
 from bonsai.prove import prove
 from bonsai.prune import eliminate_dead_code
-from bonsai.sizing import Attempt, checked
+from bonsai.sizing import Attempt, depth
 from bonsai.snap import GRID, _tried, bits, rounded, significant, snap
 from bonsai.tasks import TASKS
 from bonsai.train import Checkpoint
@@ -38,7 +38,7 @@ def trained():
     settings = OmegaConf.to_container(parameters.train)
     own = counter(machine)
     attempt = Attempt(
-        ((6, 2),), True, 1.0, 0.25, 0.025, 2.0, counter=own.step, checked=checked(machine)
+        ((6, 2),), True, 1.0, 0.25, 0.025, 2.0, counter=own.step, checked=depth(machine) + 1
     )
     (batch,) = split(settings, attempt, 1)
     return problem, train_batch(batch, problem), attempt, settings
@@ -95,6 +95,38 @@ def test_a_killed_run_goes_on_and_ends_the_same(trained, monkeypatch, tmp_path):
     assert (int(whole["trial"]), int(whole["rounds"])) == (1, 3)
     for name in fields:
         np.testing.assert_array_equal(whole[name], resumed[name])
+
+
+def test_no_network_takes_more_bits_than_before(trained, monkeypatch):
+    for name, value in {"ROUNDS": 12, "TRIALS": 1, "LONGER": 0.0}.items():
+        monkeypatch.setattr(bonsai.snap, name, value)
+    one, lengths = bonsai.snap._Run.round, []
+
+    def noted(self):
+        one(self)
+        lengths.append(bits(self.slots.parameters, self.slots.fixed, self.wiring))
+
+    monkeypatch.setattr(bonsai.snap._Run, "round", noted)
+    snap(*trained)
+    change = np.diff(lengths, axis=0)
+    assert (change <= 0).all()
+    assert (change < 0).any()
+
+
+def test_what_is_wrong_in_long_sequences_is_not_kept(trained, monkeypatch):
+    monkeypatch.setattr(bonsai.snap, "ROUNDS", 120)
+    monkeypatch.setattr(bonsai.snap, "TRIALS", 1)
+    right, tried = bonsai.snap._Run._right, []
+
+    def short_only(self, evaluator, values):
+        if evaluator is self.long:
+            tried.append(len(values))
+            return np.zeros(len(values), bool)
+        return right(self, evaluator, values)
+
+    monkeypatch.setattr(bonsai.snap._Run, "_right", short_only)
+    assert snap(*trained) is None
+    assert sum(tried)
 
 
 def test_without_an_exact_restart_there_is_nothing_to_set(trained):
