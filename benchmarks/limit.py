@@ -26,7 +26,6 @@ class Limit:
         self._items = device.units if device.is_cpu else device.units * 2048
         self._group = device.group
         self._rounds = ROUNDS if device.is_cpu else ROUNDS // 200
-        # The device that `open_device` found: the first one of the first platform.
         found = [d for p in cl.get_platforms() for d in p.get_devices()]
         self._device = next(d for d in found if d.name.strip() == device.name)
         self._context = cl.Context([self._device])

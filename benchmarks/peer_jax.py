@@ -20,6 +20,7 @@ from jax import Array, lax
 from benchmarks.problem import FACTOR, LEAK, Problem
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT
 
+jax.config.update("jax_default_matmul_precision", "highest")  # else TF32 on a GPU, 1e-3 off
 MINIBATCHES = 1024  # drawn once; then the same again
 FORMS = (  # sequences in the columns, steps of time unrolled, steps of training a call
     (True, 1, 25),

@@ -42,7 +42,7 @@ def build(shape: Shape, cores: int | None) -> tuple[Turn, str]:
 
     def turn(times: int) -> None:
         training.advance(times)
-        Device[Device.DEFAULT].synchronize()
+        Device["CL"].synchronize()
 
     turn(25)
     turn(50)

@@ -67,7 +67,7 @@ class OpenCLTraining:
         from tinygrad import Device
 
         self._training.advance(steps)
-        Device[Device.DEFAULT].synchronize()
+        Device["CL"].synchronize()
 
     def parameters(self) -> np.ndarray:
         return self._training.state()["parameters"]
@@ -151,15 +151,17 @@ def show(result: dict[str, Any]) -> None:
     print_table(["contender", "ms a step", "quartiles", "x ours", "of limit", "build s"], rows)
 
 
-def run(shapes: list[int], peers: list[str], rounds: int, patience: float) -> None:
-    """Measure these shapes, and print a table of each; all of them: `results/training.json`."""
+def run(
+    shapes: list[int], peers: list[str], rounds: int, patience: float, name: str = "training"
+) -> None:
+    """Measure these shapes, and print a table of each; all of them: `results/NAME.json`."""
     described = machine()
     results = []
     for index in shapes:
         results.append(compare(SHAPES[index], peers, rounds, patience))
         show(results[-1])
     if len(results) == len(SHAPES):
-        save("training", described, {"rounds": rounds, "results": results})
+        save(name, described, {"rounds": rounds, "results": results})
 
 
 def main() -> None:
@@ -171,8 +173,9 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--patience", type=float, default=120, help="seconds to build a contender")
+    parser.add_argument("--name", default="training", help="of the file in benchmarks/results")
     given = parser.parse_args()
-    run(given.shapes, given.peers, given.rounds, given.patience)
+    run(given.shapes, given.peers, given.rounds, given.patience, given.name)
 
 
 if __name__ == "__main__":

@@ -35,3 +35,11 @@ inline bool any_lane(ivec v) {
     return (v2.x | v2.y) != 0;
 #endif
 }
+
+// Where the groups of a part begin: all of them in order, the parts as long as each other.
+inline int part_at(const int groups, const int part, const int parts) {
+    return (int)((long)groups * part / parts);
+}
+
+// The count of a part, less than 0 if it was stopped.
+inline int told(const int count, const bool stopped) { return stopped ? -1 - count : count; }

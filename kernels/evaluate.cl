@@ -1,17 +1,20 @@
-// How many sequences each of many candidate networks gets right; one work-item a candidate.
-// Compile-time constants: those of cell.cl, and EARLY (stop at the first wrong one, and count those
-// before it). limits: number of candidates, number of sequence groups to look at; activation: its
-// factor, and the noise on the states.
+// How many sequences each of many candidate networks gets right; a work-item takes one candidate and
+// one part of the sequences. Compile-time constants: those of cell.cl, and EARLY (stop at the first
+// wrong one, and count those before it). limits: number of candidates, number of sequence groups to look
+// at, number of parts; activation: its factor, and the noise on the states.
 
 __kernel void evaluate(__global int *right, __global vec *scratch, Weights parameters, Data inputs,
                        Data targets, __global const int *limits, __global const float *activation) {
     const int item = get_global_id(0);
-    if (item >= limits[0]) return;
-    Weights p = parameters + item * PARAMETERS;
+    const int parts = limits[2], part = item % parts;
+    if (item >= limits[0] * parts) return;
+    Weights p = parameters + item / parts * PARAMETERS;
     const float factor = activation[0], noise = activation[1];
     const Slots records = scratch + (STRIDE == 1 ? item * 2 * RECORD : item); // before, now
     int count = 0;
-    for (int group = 0; group < limits[1]; group++) {
+    bool stopped = false;
+    const int end = part_at(limits[1], part + 1, parts);
+    for (int group = part_at(limits[1], part, parts); group < end && !stopped; group++) {
         Data x = inputs + group * (STEPS * INPUTS);
         Data y = targets + group * (STEPS * OUTPUTS);
         ivec wrong = (ivec)0;
@@ -26,7 +29,7 @@ __kernel void evaluate(__global int *right, __global vec *scratch, Weights param
                 wrong |= wrong_lanes(head(p, now, o), y[t * OUTPUTS + o]);
             }
         }
-        if (counted(wrong, &count, EARLY)) break;
+        stopped = counted(wrong, &count, EARLY);
     }
-    right[item] = count;
+    right[item] = told(count, stopped);
 }

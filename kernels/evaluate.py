@@ -59,25 +59,28 @@ class Evaluator:
         self.architecture = architecture
         self.sequences = len(inputs)
         self._early, self._lanes = early, device.lanes
+        # On a CPU one candidate is work enough for a core; a GPU takes many parts of it at once.
+        items = BATCH if device.is_cpu else max(BATCH, device.items)
+        self._items, self._one_part = items, device.is_cpu
         constants = cell_constants(architecture) | {
             "LANES": device.lanes,
             "PAIR": 1,
-            "ITEMS": BATCH,
+            "ITEMS": items,
             "STEPS": inputs.shape[1],
             "EARLY": int(early),
             "LEAK": as_float(leak),
             "NOISE_SEED": "0u",
         }
-        values = BATCH * 2 * record(architecture) * device.lanes
-        self._right = on_device(np.zeros(BATCH, np.int32))
+        values = items * 2 * record(architecture) * device.lanes
+        self._right = on_device(np.zeros(items, np.int32))
         self._parameters = on_device(np.zeros((BATCH, architecture.size), np.float32))
-        self._counts = on_device(np.zeros(2, np.int32))  # of candidates, and of groups
+        self._counts = on_device(np.zeros(3, np.int32))  # of candidates, of groups, and of parts
         self._settings = on_device(np.zeros(2, np.float32))  # factor and noise
         self._count = repeated(
             source(constants, "ameo.cl", "count.cl", "cell.cl", "evaluate.cl"),
             "evaluate",
             2,
-            -(-BATCH // device.group),
+            -(-items // device.group),
             device.group,
             self._right,
             on_device(np.zeros(values, np.float32)),
@@ -109,9 +112,11 @@ class Evaluator:
             some = parameters[first : first + BATCH]
             padded[: len(some)] = some
             overwrite(self._parameters, padded)
-            overwrite(self._counts, np.array([len(some), groups], np.int32))
+            parts = 1 if self._one_part else min(groups, self._items // len(some))
+            overwrite(self._counts, np.array([len(some), groups, parts], np.int32))
             self._count()
-            counts.append(contents(self._right)[: len(some)])
+            told = contents(self._right)[: len(some) * parts]
+            counts.append(_in_all(told.reshape(len(some), parts)))
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
 
     def right_sparse(self, graphs: Sequence[Graph]) -> np.ndarray:
@@ -138,20 +143,22 @@ class GraphEvaluator:
         nodes = max(len(g.nodes) for g in graphs)
         count, steps, inputs = held.shape
         stop = 2 if hasty else int(early)
-        outputs = held.target_shape[2]
-        shape = [len(graphs), count // device.lanes, nodes, inputs, outputs, steps, stop]
+        outputs, groups = held.target_shape[2], count // device.lanes
+        self._parts = 1 if device.is_cpu else max(1, min(groups, device.items // len(graphs)))
+        items = len(graphs) * self._parts
+        shape = [len(graphs), groups, nodes, inputs, outputs, steps, stop, self._parts]
         table = _table(graphs)
         self._edge_at, self._source = table[EDGE_AT], table[SOURCE]
-        self._right = on_device(np.zeros(len(graphs), np.int32))
+        self._right = on_device(np.zeros(items, np.int32))
         self._arrays = [on_device(a) for a in table]
         self._count = repeated(
             source({"LANES": device.lanes, "BLOCK": block}, "ameo.cl", "count.cl", "graph.cl"),
             "evaluate_graphs",
             2,
-            -(-len(graphs) // device.group),
+            -(-items // device.group),
             device.group,
             self._right,
-            on_device(np.zeros(len(graphs) * nodes * block * device.lanes, np.float32)),
+            on_device(np.zeros(items * nodes * block * device.lanes, np.float32)),
             *self._arrays,
             held.inputs,
             held.targets,
@@ -184,7 +191,7 @@ class GraphEvaluator:
     def right(self) -> np.ndarray:
         """(G,) int32"""
         self._count()
-        return contents(self._right)
+        return _in_all(contents(self._right).reshape(-1, self._parts))
 
 
 class VariantEvaluator:
@@ -206,6 +213,14 @@ class VariantEvaluator:
         and heads and initial states (C, S), both in the order of the nodes.
         """
         return self._all.right_with(biases[:, self._biases], weights[:, self._edges], initial)
+
+
+def _in_all(told: np.ndarray) -> np.ndarray:
+    """(C, parts) counts, below 0 where a part was stopped, to (C,): up to the first such part."""
+    stopped = told < 0
+    before = np.cumsum(stopped, axis=1) > stopped
+    counted = np.where(stopped, -1 - told, told)
+    return np.where(before, 0, counted).sum(axis=1, dtype=np.int32)
 
 
 def _table(graphs: Sequence[Graph]) -> list[np.ndarray]:

@@ -58,6 +58,7 @@ class FusedTraining:
         chunks = max(1, few) if device.is_cpu else groups
         told = np.zeros((0, recipe.length, 0)) if hints is None else hints.features
         code = np.full((r, 1), -1) if hints is None else hints.code
+        rows = 1 if device.is_cpu else min(device.rows, a.size)
         constants = cell_constants(a) | {
             "FEATURES": told.shape[2],
             "PAIR": pair,
@@ -82,6 +83,7 @@ class FusedTraining:
             "FLOOR": as_float(recipe.regularizer.floor),
             "L1": as_float(recipe.regularizer.l1),
             "SCHEDULE": recipe.table.shape[1],
+            "ROWS": rows,
             "BETA1": as_float(BETA1),
             "BETA2": as_float(BETA2),
             "EPSILON": as_float(EPSILON),
@@ -91,7 +93,7 @@ class FusedTraining:
             for kernel, joined in (("gradient", 0), ("update", 0), ("gradient_and_update", 1))
         }
         self._work = (-(-r * chunks // device.group), device.group)
-        self._rows = (-(-r // device.group), device.group)
+        self._rows = (r, rows)
 
         times = (recipe.length + 1) * record(a) + recipe.length * (record(a) + a.outputs)
         slots = pair * times + a.size
@@ -164,8 +166,11 @@ class FusedTraining:
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Loss (R,) and its gradient (R, P), without the regulariser, on this step's minibatch."""
         a, r = self.recipe.architecture, self.recipe.restarts
-        partial = self._gradient()["partial"].numpy().reshape(r, -1, a.size + 1).sum(axis=1)
-        return partial[:, -1], partial[:, :-1]
+        partial = self._gradient()["partial"].numpy()
+        if self._lanes == 1:  # neighbouring work-items have neighbouring words
+            partial = np.moveaxis(partial.reshape(a.size + 1, r, -1), 0, 2)
+        sums = partial.reshape(r, -1, a.size + 1).sum(axis=1)
+        return sums[:, -1], sums[:, :-1]
 
     def _gradient(self) -> dict[str, Tensor]:
         read = "parameters", *SEQUENCES, "step", "table"

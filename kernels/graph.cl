@@ -1,5 +1,5 @@
-// How many sequences each of many graphs gets right; one work-item a graph, which costs what its edges
-// and neurons cost. A graph's nodes are numbered inputs, states, neurons and heads; `node_at[g]` is
+// How many sequences each of many graphs gets right, at the cost of its edges and neurons; a work-item
+// takes one graph and one part of the sequences. A graph's nodes are numbered inputs, states, neurons and heads; `node_at[g]` is
 // where those of graph g that are computed start in `bias` and `edge_at`, whose edges are `source`
 // (a node's number) and `weight`; `state_at[g]` is where its states start in `initial` and `link` (the
 // node fed back). Each neuron waits for those that it reads, and so BLOCK x LANES sequences are taken
@@ -8,13 +8,13 @@
 // What differs from task to task is in `shape`, so that one kernel is compiled for all: graphs, groups
 // of LANES sequences, nodes of the largest graph, inputs, outputs, steps, and when to stop a graph:
 // never, after the block with the first sequence that is wrong (and count those before it), or at the
-// first wrong step (and count the blocks before it). Compile-time constants: LANES, BLOCK.
+// first wrong step (and count the blocks before it); and parts. Compile-time constants: LANES, BLOCK.
 
 #define STOP_AFTER_BLOCK 1
 #define STOP_AT_ONCE 2
 
 #if LANES == 1
-#define STRIDE graphs
+#define STRIDE items
 #else
 #define STRIDE 1
 #endif
@@ -29,7 +29,7 @@
 #define EITHER(name) name##0
 #endif
 #define OPEN(u) \
-    const int group##u = first + u < groups ? first + u : groups - 1; \
+    const int group##u = first + u < last ? first + u : last - 1; \
     __global const vec *x##u = inputs + group##u * (steps * in); \
     __global const vec *y##u = targets + group##u * (steps * out); \
     ivec wrong##u = (ivec)0;
@@ -42,7 +42,7 @@
 #define NEXT(u) x##u += in; y##u += out;
 #define FEED(u) AT(to, u) = AT(from, u);
 #define COUNT(u) \
-    if (!stopped && first + u < groups) stopped = counted(wrong##u, &count, stop != 0);
+    if (!stopped && first + u < last) stopped = counted(wrong##u, &count, stop != 0);
 
 __kernel void evaluate_graphs(__global int *right, __global vec *scratch,
                               __global const int *node_at, __global const int *edge_at,
@@ -51,19 +51,21 @@ __kernel void evaluate_graphs(__global int *right, __global vec *scratch,
                               __global const float *weight, __global const float *initial,
                               __global const float *activation, __global const vec *inputs,
                               __global const vec *targets, __global const int *shape) {
-    const int item = get_global_id(0), graphs = shape[0], groups = shape[1], nodes = shape[2];
-    const int in = shape[3], out = shape[4], steps = shape[5], stop = shape[6];
-    if (item >= graphs) return;
+    const int item = get_global_id(0), nodes = shape[2];
+    const int in = shape[3], out = shape[4], steps = shape[5], stop = shape[6], parts = shape[7];
+    const int items = shape[0] * parts, graph = item / parts, part = item % parts;
+    if (item >= items) return;
     __global vec *values = scratch + (LANES == 1 ? item : item * nodes * BLOCK);
     __global vec *states = &AT(values, in * BLOCK);
-    const float factor = activation[2 * item], leak = activation[2 * item + 1];
-    __global const float *first_state = initial + state_at[item];
-    __global const int *fed = link + state_at[item];
-    const int state_count = state_at[item + 1] - state_at[item];
-    const int begin = node_at[item], end = node_at[item + 1], heads = end - out;
+    const float factor = activation[2 * graph], leak = activation[2 * graph + 1];
+    __global const float *first_state = initial + state_at[graph];
+    __global const int *fed = link + state_at[graph];
+    const int state_count = state_at[graph + 1] - state_at[graph];
+    const int begin = node_at[graph], end = node_at[graph + 1], heads = end - out;
     int count = 0;
     bool stopped = false;
-    for (int first = 0; first < groups && !stopped; first += BLOCK) {
+    const int last = part_at(shape[1], part + 1, parts);
+    for (int first = part_at(shape[1], part, parts); first < last && !stopped; first += BLOCK) {
         EACH(OPEN)
         __global vec *to = states;
         for (int i = 0; i < state_count; i++, to += BLOCK * STRIDE) { EACH(START) }
@@ -92,5 +94,5 @@ __kernel void evaluate_graphs(__global int *right, __global vec *scratch,
         }
         EACH(COUNT)
     }
-    right[item] = count;
+    right[item] = told(count, stopped);
 }

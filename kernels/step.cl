@@ -9,9 +9,16 @@
 // Compile-time constants (kernels/fused.py): those of cell.cl, and UNIT (groups drawn together),
 // FEATURES (of hints; 0 for none), RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL
 // (units in the dataset), BLOCK, SEED, SCALE (1 / (B T outputs)), PULL (1 / (B T states)), BACK (widest
-// output) and JOINED (both kernels as one).
+// output), ROWS (work-items that update a restart) and JOINED (both kernels as one).
 
 #define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
+
+// Where in `partial` the i-th sum of a work-item is.
+#if LANES == 1
+#define PARTIAL(item, i) ((i) * ITEMS + (item))
+#else
+#define PARTIAL(item, i) ((item) * (PARAMETERS + 1) + (i))
+#endif
 
 // Which group of the dataset is i-th in the minibatch of this step, as in `Recipe.minibatch`.
 inline uint drawn(uint step, uint i) {
@@ -243,9 +250,8 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
         CELLS(INITIALS)
     }
 
-    __global float *out = partial + item * (PARAMETERS + 1);
-    for (int i = 0; i < PARAMETERS; i++) out[i] = lane_sum(AT(total, i));
-    out[PARAMETERS] = lane_sum(loss) * SCALE;
+    for (int i = 0; i < PARAMETERS; i++) partial[PARTIAL(item, i)] = lane_sum(AT(total, i));
+    partial[PARTIAL(item, PARAMETERS)] = lane_sum(loss) * SCALE;
 }
 
 // tanh, within 2e-7: t = (1 - e) / (1 + e) with e = exp(-2 |u|), for the built-in is no vector's.
@@ -276,24 +282,25 @@ inline void put(__global float *to, const int count, const vec given) {
     for (int k = 0; k < count; k++) to[k] = values[k];
 }
 
-// Sums the chunks of one restart, adds the sparse regulariser, and takes a step of Adam. What `mask`
-// has 0 for stays as it is.
+// Sums the chunks of one restart, adds the sparse regulariser, and takes a step of Adam, for every
+// ROWS-th LANES of its parameters from the `row`-th on; returns their penalty. What `mask` has 0 for
+// stays as it is.
 //   R(w) = 1/n sum( i_T (tanh((|w|-t) s) - tanh(-t s)) + i_L1 |w| )
 // `share` is 1/n of the tensor that a parameter belongs to, 0 where it is not regularised.
 // Source of Adam: Kingma and Ba, 2015.
-inline void adam(const int restart, const int step, __global float *parameters, __global float *mean,
-                 __global float *square, __global float *history, __global const float *partial,
-                 __global const float *share, __global const float *mask,
-                 __global const float *schedule) {
+inline float adam(const int restart, const int row, const int step, __global float *parameters,
+                  __global float *mean, __global float *square, __global float *history,
+                  __global const float *partial, __global const float *share,
+                  __global const float *mask, __global const float *schedule) {
     const float rate = schedule[step * SCHEDULE], strength = schedule[step * SCHEDULE + 1];
     const float mean_bias = schedule[step * SCHEDULE + 2], square_bias = schedule[step * SCHEDULE + 3];
-    __global const float *sums = partial + restart * CHUNKS * (PARAMETERS + 1);
+    const int first = restart * CHUNKS;
     vec penalty = (vec)0.0f;
-    for (int i = 0; i < PARAMETERS; i += LANES) {
+    for (int i = row * LANES; i < PARAMETERS; i += ROWS * LANES) {
         const int at = restart * PARAMETERS + i, count = PARAMETERS - i;
         vec g = (vec)0.0f;
         for (int chunk = 0; chunk < CHUNKS; chunk++)
-            g += some(sums + chunk * (PARAMETERS + 1) + i, count);
+            g += some(partial + PARTIAL(first + chunk, i), count);
         const vec w = some(parameters + at, count), part = some(share + i, count);
         const vec size = absolute(w);
         const vec bent = bend((size - THRESHOLD) * STEEPNESS);
@@ -307,11 +314,16 @@ inline void adam(const int restart, const int step, __global float *parameters, 
         const vec moved = w - rate * (m * mean_bias) / (sqrt(v * square_bias) + EPSILON);
         put(parameters + at, count, pick(MASK(some(mask + at, count) > 0.0f), moved, w));
     }
-    float loss = 0.0f;
-    for (int chunk = 0; chunk < CHUNKS; chunk++) loss += sums[chunk * (PARAMETERS + 1) + PARAMETERS];
-    history[(step * RESTARTS + restart) * 2] = loss;
-    history[(step * RESTARTS + restart) * 2 + 1] = lane_sum(penalty);
+    if (row == ROWS - 1) { // it has the fewest parameters
+        float loss = 0.0f;
+        for (int chunk = 0; chunk < CHUNKS; chunk++)
+            loss += partial[PARTIAL(first + chunk, PARAMETERS)];
+        history[(step * RESTARTS + restart) * 2] = loss;
+    }
+    return lane_sum(penalty);
 }
+
+#define PENALTY(step, restart) history[((step) * RESTARTS + (restart)) * 2 + 1]
 
 #if !JOINED
 __kernel void gradient(__global float *partial, __global vec *scratch, Weights parameters,
@@ -327,10 +339,16 @@ __kernel void update(__global float *parameters, __global float *mean, __global 
                      __global int *counter, __global float *history, __global const float *partial,
                      __global const float *share, __global const float *mask,
                      __global const float *schedule) {
-    const int restart = get_global_id(0);
-    if (restart >= RESTARTS) return;
-    adam(restart, counter[restart], parameters, mean, square, history, partial, share, mask, schedule);
-    counter[restart]++;
+    const int restart = get_group_id(0), row = get_local_id(0), step = counter[restart];
+    __local float penalties[ROWS];
+    penalties[row] = adam(restart, row, step, parameters, mean, square, history, partial, share, mask,
+                          schedule);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (row) return;
+    float penalty = 0.0f;
+    for (int i = 0; i < ROWS; i++) penalty += penalties[i];
+    PENALTY(step, restart) = penalty;
+    counter[restart] = step + 1;
 }
 
 #else
@@ -357,7 +375,8 @@ __kernel void gradient_and_update(__global float *parameters, __global float *me
         mem_fence(CLK_GLOBAL_MEM_FENCE);
         arrived[restart] = 0;
 #endif
-        adam(restart, step, parameters, mean, square, history, partial, share, mask, schedule);
+        PENALTY(step, restart) = adam(restart, 0, step, parameters, mean, square, history, partial,
+                                      share, mask, schedule);
         counter[restart] = step + 1;
     }
 }

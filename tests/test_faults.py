@@ -19,9 +19,11 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
+import pyopencl
 import pytest
 import zc.lockfile
 from conftest import ROOT
@@ -235,13 +237,34 @@ def test_no_opencl(copy: Copy) -> None:
 
 
 def test_a_platform_without_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Empty:
-        def __getitem__(self, name: str) -> None:
-            raise IndexError("invalid index")
-
-    monkeypatch.setattr("tinygrad.Device", Empty())
+    monkeypatch.setattr("pyopencl.get_platforms", lambda: [SimpleNamespace(get_devices=list)])
     with pytest.raises(device.DeviceError, match="no device can be opened"):
         device.open_device.__wrapped__()
+
+
+def test_a_gpu_comes_first_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = pyopencl.get_platforms()[0].get_devices()[0]
+    gpu = SimpleNamespace(
+        name="Fast ",
+        platform=SimpleNamespace(name="Firm"),
+        type=pyopencl.device_type.GPU,
+        int_ptr=there.int_ptr,
+        version="OpenCL 3.0 Firm",
+        max_compute_units=100,
+        extensions="cl_khr_icd cl_nv_device_attribute_query",
+        warp_size_nv=48,
+    )
+    monkeypatch.setattr(
+        "pyopencl.get_platforms", lambda: [SimpleNamespace(get_devices=lambda: [there, gpu])]
+    )
+    again = device.open_device.__wrapped__
+    found = again()
+    assert (found.name, found.lanes, found.group, found.is_cpu) == ("Fast", 1, 48, False)
+    monkeypatch.setenv(device.CHOICE, there.platform.name.upper())
+    assert again().name == there.name.strip()
+    monkeypatch.setenv(device.CHOICE, "Quick")
+    with pytest.raises(device.DeviceError, match="no such OpenCL device; there are: Fast on Firm; "):
+        again()
 
 
 # ---- two at once
