@@ -24,8 +24,8 @@ grow: $(INSTALLED) ## add a task and grow it (TASK=file.kiss2, .pla or .py; SET=
 bonsai: $(INSTALLED) ## what else there is: prove, explain, explore, show, plants
 	@$(BIN)/python -m bonsai --help
 
-test: $(INSTALLED) ## the tests, without the slow ones
-	@$(BIN)/python -m pytest -m "not slow"
+test: $(INSTALLED) ## the tests, without the slow ones, on two to four cores
+	@$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(INSTALLED) ## the slow tests: real gardens from scratch
 	@$(BIN)/python -m pytest -m slow

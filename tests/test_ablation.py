@@ -1,7 +1,10 @@
 from benchmarks.ablation import WITHOUT, markdown, trials
 
 
-def test_every_ingredient_changes_the_plant_and_training_is_shared_where_it_may(tmp_path):
+def test_every_ingredient_changes_the_plant_and_training_is_shared_where_it_may(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("benchmarks.ablation.GARDEN", "tiny")
     found = trials(["delay1"], [0, 1], tmp_path)
     assert [t.without for t in found] == [name for name in WITHOUT for _ in range(2)]
     assert len({t.planted.key for t in found}) == len(found)
