@@ -144,6 +144,15 @@ def _text(e: Expr, names: Mapping[str, str]) -> str:
     if e.op == "+":
         assert isinstance(e.value, int)
         return f"({args[0]} {'+' if e.value > 0 else '-'} {abs(e.value)})"
+    if e.op == "sum":
+        assert isinstance(e.value, tuple)
+        divisor, constant, *factors = e.value
+        integer, *bits = args
+        terms = [integer if factors[0] == 1 else f"{factors[0]} * {integer}"]
+        terms += [str(constant)] if constant else []
+        terms += [f"({bit} ? {f} : 0)" for bit, f in zip(bits, factors[1:], strict=True)]
+        total = f"({' + '.join(terms)})"
+        return total if divisor == 1 else f"({total} >>> {divisor.bit_length() - 1})"
     if e.op == "if":
         return f"({args[0]} ? {args[1]} : {args[2]})"
     if e.op == "lookup":

@@ -89,7 +89,7 @@ class Design:
                 tried = self._made({**shared, node: name})
                 if tried is not None and cost(tried.program) < cost(best.program):
                     best, shared = tried, {**shared, node: name}
-        return _named(_turned(best)), self.automaton
+        return by_role(_turned(best)), self.automaton
 
     # ---- what the rows say
 
@@ -363,7 +363,7 @@ def _turned(made: Made) -> Made:
         made = best
 
 
-def _named(made: Made) -> Made:
+def by_role(made: Made) -> Made:
     """State variables by their role: an earlier input, or a count; others as in the graph."""
     p = made.program
     if p.update is None:

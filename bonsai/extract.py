@@ -4,7 +4,8 @@ The state nodes' levels are the state of a finite automaton (`bonsai.levels`). E
 each output, is a function of the levels before and the inputs, given by as many rows as can occur;
 `bonsai.logic` finds a short formula for it. Several choices of states, of Booleans or integers for
 a state of many levels, and of neurons as signals of their own are tried; the program of fewest
-literals wins, if it is proven equal to the task (`bonsai.program.prove_equal`).
+literals wins, if it is proven equal to the task (`bonsai.program.prove_equal`). One that adds up
+what comes in (`bonsai.sums`) is taken where it is much shorter.
 """
 
 from collections.abc import Sequence
@@ -14,15 +15,16 @@ from typing import Any
 import numpy as np
 
 from bonsai.certificate import Certificate
-from bonsai.design import Column, Design, Made, cost, countings
+from bonsai.design import LEVELS, Column, Design, Made, cost, countings
 from bonsai.encode import codes
 from bonsai.graph import NEURONS, Graph
 from bonsai.levels import Automaton, Range, Reach, abstractions, levels, reach
 from bonsai.logic import Expr
 from bonsai.machine import Bits, Machine
 from bonsai.program import Program, prove_equal
+from bonsai.sums import Sums
 
-SHORTER = 0.75  # of a program by levels: how long one with variables in no node may be
+SHORTER = 0.75  # of a program by levels: how long a sum, or one with variables in no node, may be
 CHOICES = 6  # automata that programs are made for
 STEPS = 8  # of the word in the doctest
 BITS = 24  # of its inputs, together
@@ -89,7 +91,9 @@ def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extract
         raise ExtractError("the graph is not proven")
     found = reach(graph, machine, certificate)
     automata = abstractions(found)[:CHOICES]
-    designs = _designs(found, automata)
+    sums = _sums(found, automata)
+    # The search for formulas of very many levels takes long, and finds none as short as a sum.
+    designs = _designs(found, [a for a in automata if not sums or a.level.max() < LEVELS])
     if automata:
         mealy, block = _mealy(found, automata[0])
         member, cuts = block[automata[0].member], automata[0].cuts
@@ -99,19 +103,24 @@ def extract(graph: Graph, machine: Machine, certificate: Certificate) -> Extract
         member = block[certificate.machine_state]
         cuts = tuple((column, cut) for _, column, cut in sorted(found.gaps, reverse=True))
     spare = all(len(automaton.level) > len(mealy.states) for automaton in automata)
-    coded = _designs(found, codes(found, mealy, member, cuts)) if spare else []
-    if not designs and not coded:
-        raise ExtractError("its levels carry no automaton that a few variables stand for")
-    ranked = sorted(designs, key=lambda d: cost(d[0].program))[:1]
+    coded = _designs(found, codes(found, mealy, member, cuts)) if spare and not sums else []
     nodes = len(graph.initial)
-    ranked += sorted(
-        coded, key=lambda d: (_read(d[0]) + len(_hidden(d[0], nodes)), cost(d[0].program))
-    )[:1]
-    made, automaton = ranked[0]
-    if len(ranked) > 1 and _read(ranked[1][0]) <= SHORTER * _read(made):
-        made, automaton = ranked[1]
+    ranked = [
+        *sorted(designs, key=lambda d: cost(d[0].program))[:1],
+        *sorted(sums, key=lambda d: cost(d[0].program))[:1],
+        *sorted(
+            coded, key=lambda d: (_read(d[0]) + len(_hidden(d[0], nodes)), cost(d[0].program))
+        )[:1],
+    ]
+    if not ranked:
+        raise ExtractError("its levels carry no automaton that a few variables stand for")
+    chosen = ranked[0]
+    for other in ranked[1:]:
+        if _read(other[0]) <= SHORTER * _read(chosen[0]):
+            chosen = other
+    made, automaton = chosen
     prove_equal(made.program, machine)
-    shown = automata[0] if designs and made is not ranked[0][0] else automaton
+    shown = automata[0] if designs and chosen in coded else automaton
     own = levels(found, shown)
     values, names, functions = _signals(found, automaton, made, own)
     variables = _variables(made, automaton)
@@ -155,6 +164,10 @@ def _designs(found: Reach, automata: Sequence[Automaton]) -> list[tuple[Made, Au
         for counting in countings(automaton)
         if (design := Design(found, automaton, counting).made()) is not None
     ]
+
+
+def _sums(found: Reach, automata: Sequence[Automaton]) -> list[tuple[Made, Automaton]]:
+    return [d for automaton in automata if (d := Sums(found, automaton).made()) is not None]
 
 
 def _read(made: Made) -> int:

@@ -27,15 +27,18 @@ WIDEST = 6  # variables of a two-level form
 FORMS = 40  # conditions tried between integer expressions
 
 FLIPPED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
-BINDING = {"if": 1, "or": 2, "and": 3, "not": 4, "==": 5, "!=": 5, "compare": 5, "+": 6}
+BINDING = {"if": 1, "or": 2, "and": 3, "not": 4, "==": 5, "!=": 5, "compare": 5, "+": 6, "sum": 6}
+TIMES = 7  # how a product binds
 
 
 @dataclass(frozen=True)
 class Expr:
     """op: signal (its name in `value`), const (False, True or a number), not, and, or, ==, != (of
     Booleans), if (condition, then, else), compare (an integer with a number; `value` is such as
-    `< 3`), + (`value` is the number added), or lookup (`value` is the values in order, beginning
-    with the least number the argument may be, which comes first)
+    `< 3`), + (`value` is the number added), sum (of an integer and Booleans that count as 0 and 1;
+    `value` is what the whole is divided by, a number added before, and a factor of each argument),
+    or lookup (`value` is the values in order, beginning with the least number the argument may be,
+    which comes first)
     """
 
     op: str
@@ -64,6 +67,10 @@ class Expr:
             nested = (self.args[0].op not in ("signal", "compare")) + 2 * sum(
                 arg.op == "if" for arg in self.args[:2]
             )
+        if self.op == "sum":
+            assert isinstance(self.value, tuple)
+            divisor, constant, *factors = self.value
+            nested = sum(abs(f) != 1 for f in factors) + (divisor != 1) + (constant != 0)
         read = [arg.signals for arg in self.args]
         pairs = combinations(read, 2) if self.op != "if" else ((read[0], r) for r in read[1:])
         nested += 2 * sum(len(a & b) for a, b in pairs)
@@ -97,6 +104,17 @@ class Expr:
             assert isinstance(self.value, int)
             sign = "+" if self.value > 0 else "-"
             return f"{inner(self.args[0], binding)} {sign} {abs(self.value)}"
+        if self.op == "sum":
+            assert isinstance(self.value, tuple)
+            divisor, constant, *factors = self.value
+            parts = [
+                (f, inner(arg, binding) if abs(f) == 1 else f"{abs(f)} * {inner(arg, TIMES)}")
+                for f, arg in zip(factors, self.args, strict=True)
+            ]
+            parts += [(constant, str(abs(constant)))] if constant or not parts else []
+            (first, text), *rest = sorted(parts, key=lambda part: part[0] < 0)
+            text = "-" * (first < 0) + text + "".join(f" {'-' if f < 0 else '+'} {t}" for f, t in rest)
+            return text if divisor == 1 else f"({text}) // {divisor}"
         if self.op == "lookup":
             assert isinstance(self.value, tuple)
             least, *values = self.value
@@ -128,6 +146,10 @@ class Expr:
         if self.op == "+":
             assert isinstance(self.value, int)
             return values[0] + self.value
+        if self.op == "sum":
+            assert isinstance(self.value, tuple)
+            divisor, constant, *factors = self.value
+            return (constant + sum(f * v for f, v in zip(factors, values, strict=True))) // divisor
         if self.op == "lookup":
             assert isinstance(self.value, tuple)
             return self.value[1 + values[0] - self.value[0]]

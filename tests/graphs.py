@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bonsai.graph import Edge, Graph, Node
-from bonsai.machine import Machine
+from bonsai.machine import Bits, Machine
 
 Terms = Mapping[str, float]
 
@@ -79,6 +79,32 @@ RIGHT = {
     "parens": parens,
     "ones_triple": ones_triple,
 }
+
+# Long division by 11, as it was grown: s holds 2 s + x, less 22 where that was 11 or more, which t
+# tells.
+division = build(
+    "x",
+    {"s": (0.65625, "r"), "t": (-1, "q")},
+    {
+        "o": (0, {"x": -0.5, "s": 4.5}),
+        "p": (0, {"s": -7.5}),
+        "r": (0, {"x": 0.03125, "s": -2, "t": -0.6875}),
+        "q": (0, {"s": -12, "t": -6, "o": -7, "p": 9}),
+    },
+    {"y": (0, {"r": -1})},
+    factor=1,
+)
+
+
+def divided() -> Machine:
+    """Its task: the quotient, bit by bit, of a number that comes from its highest bit on."""
+
+    def step(n: int, bits: Bits) -> tuple[int, Bits]:
+        total = 2 * n + bits[0]
+        return total % 11, (total >= 11,)
+
+    return Machine.from_step(0, step, ["x"], ["y"], name="division")
+
 
 # delay1 beside a state that holds an ever longer average of the input: points do not close.
 average = build(

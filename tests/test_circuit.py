@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from aalpy.automata import MealyMachine, MealyState
 from aalpy.utils import bisimilar
-from graphs import RIGHT, lookup
+from graphs import RIGHT, divided, division, lookup
 from test_program import derived, mutants
 
 from bonsai.circuit import verilog
@@ -24,11 +24,13 @@ from bonsai.program import Program, ProgramError, prove_equal
 from bonsai.tasks import TASKS
 
 GRAPHS = {**RIGHT, "gates": lookup(TASKS["gates"]()), "cpu2": lookup(TASKS["cpu2"]())}
+GRAPHS["division"] = division
 
 
 @pytest.fixture(scope="module")
 def extractions() -> dict[str, Extraction]:
-    return {task: derived(GRAPHS[task], TASKS[task]().minimized()) for task in GRAPHS}
+    every = TASKS | {"division": divided}
+    return {task: derived(GRAPHS[task], every[task]().minimized()) for task in GRAPHS}
 
 
 # ---- yosys

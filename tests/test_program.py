@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from graphs import RIGHT, build, lookup
+from graphs import RIGHT, build, divided, division, lookup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,10 +24,12 @@ from bonsai.logic import Expr, negated, signal
 from bonsai.machine import Machine
 from bonsai.program import Assignment, Program, ProgramError, Variable, identifiers, prove_equal
 from bonsai.prove import prove
+from bonsai.sums import compared, summed
 from bonsai.tasks import TASKS
 from stages.extract import stage
 
 GRAPHS = {**RIGHT, "gates": lookup(TASKS["gates"]()), "cpu2": lookup(TASKS["cpu2"]())}
+GRAPHS["division"] = division
 PUBLISHED = SimpleNamespace(lines=None, literals=None)
 
 
@@ -43,7 +45,8 @@ def derived(graph: Graph, machine: Machine) -> Extraction:
 
 @pytest.fixture(scope="module")
 def extractions() -> dict[str, Extraction]:
-    return {task: derived(GRAPHS[task], TASKS[task]().minimized()) for task in GRAPHS}
+    every = TASKS | {"division": divided}
+    return {task: derived(GRAPHS[task], every[task]().minimized()) for task in GRAPHS}
 
 
 def run(text: str, word: list[tuple[bool, ...]]) -> list[tuple[bool, ...]]:
@@ -166,6 +169,60 @@ def test_three_levels_become_a_lookup() -> None:
     ]
     assert not tells_apart(e.program.text("loop3", [], []), e.task)
     assert e.values[0] == [0, 1, 2]
+
+
+def test_a_network_that_counts_becomes_a_sum(extractions) -> None:
+    e = extractions["division"]
+    assert e.program.variables == (Variable("count", 0, 0, 21),)
+    assert [line.strip() for line in e.program.code()[2:]] == [
+        "count = 2 * count + x - 22 * (count >= 11)",
+        "yield (count >= 11,)",
+    ]
+    assert e.values[1] == [*range(21, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        (lambda n, x, y: n - 3 * y + 1, "n + 1 - 3 * (n >= 2)"),
+        (lambda n, x, y: -n - 2, "-n - 2"),
+        (lambda n, x, y: (n - x * 1 + (n - x) % 2) // 2, None),
+        (lambda n, x, y: x - 5 * y, None),  # no integer is kept
+        (lambda n, x, y: n * x, None),
+    ],
+)
+def test_what_a_sum_can_be(target, text) -> None:
+    n, x = (v.reshape(-1) for v in np.meshgrid(np.arange(5), np.arange(2)))
+    y = n >= 2
+    terms = [signal("n"), signal("x"), Expr("compare", (signal("n"),), ">= 2")]
+    found = summed(terms, np.column_stack([n, x, y]), target(n, x, y))
+    assert (found and str(found)) == text
+
+
+def test_half_of_a_sum() -> None:
+    """The carry of an addition: what the integer is halved with."""
+    n, x = np.array([0, 1, 2, 3, 2, 5]), np.array([0, 1, 0, 1, 0, 1])
+    found = summed([signal("n"), signal("x")], np.column_stack([n, x]), (n + x) // 2)
+    assert str(found) == "(n + x) // 2"
+    assert [found.evaluate({"n": a, "x": bool(b)}) for a, b in zip(n, x, strict=True)] == [
+        0, 1, 1, 2, 1, 3,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wanted", "text"),
+    [
+        ([0, 1, 2, 3], [-1, -1, 1, 1], "n >= 2"),
+        ([0, 1, 2, 3], [1, 0, 0, -1], "n < 3"),
+        ([0, 1], [1, 0], "True"),
+        ([0, 1], [0, -1], "False"),
+        ([0, 1, 2], [-1, 1, -1], None),
+        ([1, 1], [-1, 1], None),
+    ],
+)
+def test_outputs_that_a_number_tells(numbers, wanted, text) -> None:
+    found = compared(signal("n"), np.array(numbers), np.array(wanted))
+    assert (found and str(found)) == text
 
 
 @pytest.mark.parametrize("blurred", [(0,), (1,), (0, 1)])
