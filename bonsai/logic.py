@@ -113,7 +113,8 @@ class Expr:
             ]
             parts += [(constant, str(abs(constant)))] if constant or not parts else []
             (first, text), *rest = sorted(parts, key=lambda part: part[0] < 0)
-            text = "-" * (first < 0) + text + "".join(f" {'-' if f < 0 else '+'} {t}" for f, t in rest)
+            text = "-" * (first < 0) + text
+            text += "".join(f" {'-' if f < 0 else '+'} {t}" for f, t in rest)
             return text if divisor == 1 else f"({text}) // {divisor}"
         if self.op == "lookup":
             assert isinstance(self.value, tuple)
