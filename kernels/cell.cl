@@ -37,25 +37,34 @@ typedef __global const float *Weights;
 #define EACH_2(M) EACH_1(M) M(1)
 #define EACH_3(M) EACH_2(M) M(2)
 #define EACH_4(M) EACH_3(M) M(3)
-#define EACH_6(M) EACH_4(M) M(4) M(5)
-#define EACH_8(M) EACH_6(M) M(6) M(7)
+#define EACH_5(M) EACH_4(M) M(4)
+#define EACH_6(M) EACH_5(M) M(5)
+#define EACH_7(M) EACH_6(M) M(6)
+#define EACH_8(M) EACH_7(M) M(7)
 #if PAIR == 2
 #define SETS(M, k) M(k, 0) M(k, 1)
 #define LARGEST 6 // 12 sums, 2 sources and 1 weight fill 16 registers
-#define EACH_LARGEST EACH_6
 #else
 #define SETS(M, k) M(k, 0)
 #define LARGEST 8
-#define EACH_LARGEST EACH_8
 #endif
+#define DEFINE_TILES(DEFINE) DEFINE(1) DEFINE(2) DEFINE(3) DEFINE(4) DEFINE(5) DEFINE(6) DEFINE(7) DEFINE(8)
 
-// COUNT things in tiles; CALL(TILE) finds the first one in `at`.
+// COUNT things in as few tiles as there can be, of two sizes: a tile of one or two takes as long as one
+// of four, for its sums wait for themselves. CALL(TILE) finds the first thing in `at`.
+#define TILE_OF(n, CALL) case n: CALL(n) break;
+#define TILES_OF(NUMBER, SIZE, CALL) \
+    for (int k = 0; k < (NUMBER); k++, at += (SIZE)) \
+        switch (SIZE) { \
+            TILE_OF(1, CALL) TILE_OF(2, CALL) TILE_OF(3, CALL) TILE_OF(4, CALL) \
+            TILE_OF(5, CALL) TILE_OF(6, CALL) TILE_OF(7, CALL) TILE_OF(8, CALL) \
+        }
 #define IN_TILES(COUNT, CALL) { \
+    const int tiles = ((COUNT) + LARGEST - 1) / LARGEST, size = tiles ? (COUNT) / tiles : 0; \
+    const int larger = (COUNT) - size * tiles; \
     int at = 0; \
-    for (; at + LARGEST <= (COUNT); at += LARGEST) { CALL(large) } \
-    if ((COUNT) % LARGEST & 4) { CALL(4) at += 4; } \
-    if ((COUNT) % LARGEST & 2) { CALL(2) at += 2; } \
-    if ((COUNT) % LARGEST & 1) { CALL(1) } \
+    TILES_OF(larger, size + 1, CALL) \
+    TILES_OF(tiles - larger, size, CALL) \
 }
 
 // TILE neurons from j on: weighted sums, activation, and (to `slopes`, if `keep`) its derivative.
@@ -72,18 +81,15 @@ typedef __global const float *Weights;
     if (keep) AT(slopes, u * DELTAS + j + k) = slope; \
 }
 #define FINISH(k) SETS(FINISH_ONE, k)
-#define DEFINE_NEURONS(NAME, EACH) \
-inline void NAME(const int j, const int n, const int S, const int J, Weights W, Weights b, Data x, \
+#define DEFINE_NEURONS(TILE) \
+inline void neurons_##TILE(const int j, const int n, const int S, const int J, Weights W, Weights b, Data x, \
                  Data s, Slots h, const bool keep, Slots slopes, float factor) { \
-    EACH(SUMS_FROM_BIAS) \
-    for (int i = 0; i < n; i++) { SETS(SOURCE_OF_X, 0) EACH(ADD_X) } \
-    for (int i = 0; i < S; i++) { SETS(SOURCE_OF_S, 0) EACH(ADD_S) } \
-    EACH(FINISH) \
+    EACH_##TILE(SUMS_FROM_BIAS) \
+    for (int i = 0; i < n; i++) { SETS(SOURCE_OF_X, 0) EACH_##TILE(ADD_X) } \
+    for (int i = 0; i < S; i++) { SETS(SOURCE_OF_S, 0) EACH_##TILE(ADD_S) } \
+    EACH_##TILE(FINISH) \
 }
-DEFINE_NEURONS(neurons_large, EACH_LARGEST)
-DEFINE_NEURONS(neurons_4, EACH_4)
-DEFINE_NEURONS(neurons_2, EACH_2)
-DEFINE_NEURONS(neurons_1, EACH_1)
+DEFINE_TILES(DEFINE_NEURONS)
 
 // h = A([x, s] W + b), the J neurons of a layer.
 inline void neurons(const int n, const int S, const int J, Weights W, Weights b, Data x, Data s,

@@ -34,16 +34,13 @@ inline uint drawn(uint step, uint i) {
 #define ADD_DELTA(k) { const float w = W[(i + k) * J + j]; SETS(ADD, k) }
 #define STORE_ONE(k, u) out[(i + k) * PAIR + u] = sum##k##_##u;
 #define STORE(k) SETS(STORE_ONE, k)
-#define DEFINE_TRANSPOSED(NAME, EACH) \
-inline void NAME(const int i, const int J, Weights W, Slots delta, const bool add, vec *out) { \
-    EACH(SUMS_FROM_OUT) \
-    for (int j = 0; j < J; j++) { SETS(SOURCE_OF_DELTA, 0) EACH(ADD_DELTA) } \
-    EACH(STORE) \
+#define DEFINE_TRANSPOSED(TILE) \
+inline void transposed_##TILE(const int i, const int J, Weights W, Slots delta, const bool add, vec *out) { \
+    EACH_##TILE(SUMS_FROM_OUT) \
+    for (int j = 0; j < J; j++) { SETS(SOURCE_OF_DELTA, 0) EACH_##TILE(ADD_DELTA) } \
+    EACH_##TILE(STORE) \
 }
-DEFINE_TRANSPOSED(transposed_large, EACH_LARGEST)
-DEFINE_TRANSPOSED(transposed_4, EACH_4)
-DEFINE_TRANSPOSED(transposed_2, EACH_2)
-DEFINE_TRANSPOSED(transposed_1, EACH_1)
+DEFINE_TILES(DEFINE_TRANSPOSED)
 inline void transposed(const int N, const int J, Weights W, Slots delta, const bool add, vec *out) {
     #define TRANSPOSED(TILE) transposed_##TILE(at, J, W, delta, add, out);
     IN_TILES(N, TRANSPOSED)
