@@ -6,8 +6,8 @@
 // each other, so that a time takes PAIR * RECORD slots.
 //
 // Compile-time constants (kernels/layout.py): LANES, PAIR, ITEMS (work-items), INPUTS, OUTPUTS,
-// PARAMETERS, STEPS, LEAK, RECORD, HEAD_N (width), HEAD_H (offset in the record), HEAD_W and HEAD_B
-// (in the parameters), CARRY (states of all cells, at least 1), NOISE_SEED, and
+// PARAMETERS, LEAK, RECORD, HEAD_N (width), HEAD_H (offset in the record), HEAD_W and HEAD_B
+// (in the parameters), CARRY (states of all cells, at least 1), and
 //   CELLS(F) = F(S, S0, Z, C) for each cell: number of states; offsets of s0 in the parameters, of s' in
 //   the record, and of its states among all states
 //   LAYERS(F) = F(n, S, O, R, W, B, X, Z, H, C, FIRST) for each layer: width of x; states it reads; how
@@ -111,16 +111,17 @@ inline void forward(Weights p, Data before, Slots now, const bool keep, Slots sl
 #define HASH(h) h ^= h >> 16; h *= 0x7feb352du; h ^= h >> 15; h *= 0x846ca68bu; h ^= h >> 16
 
 // Uniform in [-1, 1) for one state of LANES sequences at one time, as in `Recipe.noise_at`.
-inline vec uniform_at(uint group, uint t, uint state) {
-    uvec h = NOISE_SEED + ((group * LANES + LANE_NUMBERS) * STEPS + t) * CARRY + state;
+inline vec uniform_at(const uint seed, const uint steps, uint group, uint t, uint state) {
+    uvec h = seed + ((group * LANES + LANE_NUMBERS) * steps + t) * CARRY + state;
     HASH(h);
     return AS_VEC(AS_IVEC((h >> 9) | 0x3f800000u)) * 2.0f - 3.0f;
 }
 
 // Adds noise of this size to the states in a record; no two groups of sequences have the same.
 #define DISTURB(S, S0, Z, C) \
-    for (int i = 0; i < S; i++) AT(record, Z + i) += noise * uniform_at(group, t, C + i);
-inline void disturb(Slots record, const float noise, const uint group, const uint t) {
+    for (int i = 0; i < S; i++) AT(record, Z + i) += noise * uniform_at(seed, steps, group, t, C + i);
+inline void disturb(Slots record, const float noise, const uint seed, const uint steps,
+                    const uint group, const uint t) {
     CELLS(DISTURB)
 }
 

@@ -66,15 +66,12 @@ class Evaluator:
             "LANES": device.lanes,
             "PAIR": 1,
             "ITEMS": items,
-            "STEPS": inputs.shape[1],
-            "EARLY": int(early),
             "LEAK": as_float(leak),
-            "NOISE_SEED": "0u",
         }
         values = items * 2 * record(architecture) * device.lanes
         self._right = on_device(np.zeros(items, np.int32))
         self._parameters = on_device(np.zeros((BATCH, architecture.size), np.float32))
-        self._counts = on_device(np.zeros(3, np.int32))  # of candidates, of groups, and of parts
+        self._limits = on_device(np.zeros(5, np.int32))
         self._settings = on_device(np.zeros(2, np.float32))  # factor and noise
         self._count = repeated(
             source(constants, "ameo.cl", "count.cl", "cell.cl", "evaluate.cl"),
@@ -87,7 +84,7 @@ class Evaluator:
             self._parameters,
             self.held.inputs,
             self.held.targets,
-            self._counts,
+            self._limits,
             self._settings,
         )
 
@@ -113,7 +110,8 @@ class Evaluator:
             padded[: len(some)] = some
             overwrite(self._parameters, padded)
             parts = 1 if self._one_part else min(groups, self._items // len(some))
-            overwrite(self._counts, np.array([len(some), groups, parts], np.int32))
+            limits = [len(some), groups, parts, self.held.shape[1], self._early]
+            overwrite(self._limits, np.array(limits, np.int32))
             self._count()
             told = contents(self._right)[: len(some) * parts]
             counts.append(_in_all(told.reshape(len(some), parts)))
@@ -218,6 +216,8 @@ class VariantEvaluator:
 def _in_all(told: np.ndarray) -> np.ndarray:
     """(C, parts) counts, below 0 where a part was stopped, to (C,): up to the first such part."""
     stopped = told < 0
+    if told.shape[1] == 1:  # on a CPU
+        return np.where(stopped, -1 - told, told)[:, 0]
     before = np.cumsum(stopped, axis=1) > stopped
     counted = np.where(stopped, -1 - told, told)
     return np.where(before, 0, counted).sum(axis=1, dtype=np.int32)

@@ -23,7 +23,7 @@ from kernels.program import Replay, contents, launch, on_device, overwrite, sour
 
 STATE = ("parameters", "mean", "square", "step", "history")
 WRITTEN = (*STATE, "partial", "scratch", "arrived")  # by kernels, in the order of their arguments
-SEQUENCES = ("inputs", "targets", "features", "code")
+SEQUENCES = ("inputs", "targets", "features", "code", "numbers")
 SEVERAL = 25  # steps a launch, where no restart waits for another
 CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
 
@@ -68,11 +68,8 @@ class FusedTraining:
             "CHUNKS": chunks,
             "ITEMS": r * chunks,
             "GROUPS": groups,
-            "POOL": f"{len(inputs) // UNIT}u",
             "STEPS": recipe.length,
             "BLOCK": block(a, recipe.length, pair * device.lanes),
-            "SEED": f"{recipe.seed}u",
-            "NOISE_SEED": f"{recipe.noise_seed}u",
             "PULL": as_float(
                 1 / (recipe.batch * recipe.length * max(1, sum(s for _, s in a.cells)))
             ),
@@ -110,6 +107,7 @@ class FusedTraining:
             "targets": interleaved(targets, device.lanes),
             "features": interleaved(told, device.lanes),
             "code": code.astype(np.int32).reshape(-1),
+            "numbers": np.array([recipe.seed, recipe.noise_seed, len(inputs) // UNIT], np.uint32),
             "share": recipe.regularizer.share(a),
             "mask": np.ones((r, a.size), np.float32),
             "table": recipe.table,

@@ -1,9 +1,9 @@
 // How many sequences each of many graphs gets right, at the cost of its edges and neurons; a work-item
-// takes one graph and one part of the sequences. A graph's nodes are numbered inputs, states, neurons and heads; `node_at[g]` is
-// where those of graph g that are computed start in `bias` and `edge_at`, whose edges are `source`
-// (a node's number) and `weight`; `state_at[g]` is where its states start in `initial` and `link` (the
-// node fed back). Each neuron waits for those that it reads, and so BLOCK x LANES sequences are taken
-// at once: the CPU works on the others meanwhile.
+// takes one graph and one part of the sequences. A graph's nodes are numbered inputs, states, neurons
+// and heads; `node_at[g]` is where those of graph g that are computed start in `bias` and `edge_at`,
+// whose edges are `source` (a node's number) and `weight`; `state_at[g]` is where its states start in
+// `initial` and `link` (the node fed back). Each neuron waits for those that it reads, and so BLOCK x
+// LANES sequences are taken at once: the CPU works on the others meanwhile.
 //
 // What differs from task to task is in `shape`, so that one kernel is compiled for all: graphs, groups
 // of LANES sequences, nodes of the largest graph, inputs, outputs, steps, and when to stop a graph:

@@ -6,10 +6,10 @@
 //             while they are in the cache, adds up
 //   weights   dL/dW = sum over time of [x, s] (x) delta, as register tiles
 //
-// Compile-time constants (kernels/fused.py): those of cell.cl, and UNIT (groups drawn together),
-// FEATURES (of hints; 0 for none), RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), POOL
-// (units in the dataset), BLOCK, SEED, SCALE (1 / (B T outputs)), PULL (1 / (B T states)), BACK (widest
-// output), ROWS (work-items that update a restart) and JOINED (both kernels as one).
+// Compile-time constants (kernels/fused.py): those of cell.cl, and STEPS, UNIT (groups drawn together),
+// FEATURES (of hints; 0 for none), RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), BLOCK,
+// SCALE (1 / (B T outputs)), PULL (1 / (B T states)), BACK (widest output), ROWS (work-items that update
+// a restart) and JOINED (both kernels as one).
 
 #define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
 
@@ -21,10 +21,10 @@
 #endif
 
 // Which group of the dataset is i-th in the minibatch of this step, as in `Recipe.minibatch`.
-inline uint drawn(uint step, uint i) {
-    uint h = SEED + step * (GROUPS / UNIT) + i / UNIT;
+inline uint drawn(const uint seed, const uint pool, uint step, uint i) {
+    uint h = seed + step * (GROUPS / UNIT) + i / UNIT;
     HASH(h);
-    return h % POOL * UNIT + i % UNIT;
+    return h % pool * UNIT + i % UNIT;
 }
 
 // out = W delta of N rows of J columns, added to what is there if `add`.
@@ -133,10 +133,13 @@ inline void bias_gradient(const int J, const int records, Slots delta, Slots gra
     if (J & 1) BIASES(1)
 }
 
-// The partial sums of one work-item: gradient of its chunk of the minibatch, then its loss.
+// The partial sums of one work-item: gradient of its chunk of the minibatch, then its loss. `numbers` are
+// the seeds of minibatches and of noise, and the units in the dataset: no constants, so that a kernel is
+// not compiled again for others.
 inline void pass(const int item, const uint step, __global float *partial, __global vec *scratch,
                  Weights parameters, Data inputs, Data targets, Data features,
-                 __global const int *code, __global const float *schedule) {
+                 __global const int *code, __global const uint *numbers,
+                 __global const float *schedule) {
     const int restart = item / CHUNKS, chunk = item % CHUNKS;
     Weights p = parameters + restart * PARAMETERS;
     bool hinted = false;
@@ -155,7 +158,7 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
     for (int pair = all * chunk / CHUNKS; pair < all * (chunk + 1) / CHUNKS; pair++) {
         Data x[PAIR], y[PAIR], told[PAIR];
         for (int u = 0; u < PAIR; u++) {
-            const uint sequence = drawn(step, pair * PAIR + u);
+            const uint sequence = drawn(numbers[0], numbers[2], step, pair * PAIR + u);
             x[u] = inputs + sequence * (STEPS * INPUTS);
             y[u] = targets + sequence * (STEPS * OUTPUTS);
             told[u] = features + sequence * (STEPS * FEATURES);
@@ -181,7 +184,8 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
             }
             if (noise > 0.0f)
                 for (int u = 0; u < PAIR; u++)
-                    disturb(OFF(now, u * RECORD), noise, step * GROUPS + pair * PAIR + u, t);
+                    disturb(OFF(now, u * RECORD), noise, numbers[1], STEPS,
+                            step * GROUPS + pair * PAIR + u, t);
             for (int u = 0; u < PAIR; u++) {
                 for (int o = 0; o < OUTPUTS; o++) {
                     const vec target = y[u][t * OUTPUTS + o];
@@ -325,11 +329,12 @@ inline float adam(const int restart, const int row, const int step, __global flo
 #if !JOINED
 __kernel void gradient(__global float *partial, __global vec *scratch, Weights parameters,
                        Data inputs, Data targets, Data features, __global const int *code,
-                       __global const int *counter, __global const float *schedule) {
+                       __global const uint *numbers, __global const int *counter,
+                       __global const float *schedule) {
     const int item = get_global_id(0);
     if (item >= ITEMS) return;
     pass(item, counter[item / CHUNKS], partial, scratch, parameters, inputs, targets, features, code,
-         schedule);
+         numbers, schedule);
 }
 
 __kernel void update(__global float *parameters, __global float *mean, __global float *square,
@@ -357,7 +362,8 @@ __kernel void gradient_and_update(__global float *parameters, __global float *me
                                   __global float *history, __global float *partial,
                                   __global vec *scratch, volatile __global int *arrived,
                                   Data inputs, Data targets, Data features,
-                                  __global const int *code, __global const float *share,
+                                  __global const int *code, __global const uint *numbers,
+                                  __global const float *share,
                                   __global const float *mask, __global const float *schedule,
                                   __global const int *steps) {
     const int item = get_global_id(0);
@@ -365,7 +371,7 @@ __kernel void gradient_and_update(__global float *parameters, __global float *me
     const int restart = item / CHUNKS;
     for (int n = 0; n < steps[0]; n++) {
         const int step = counter[restart];
-        pass(item, step, partial, scratch, parameters, inputs, targets, features, code, schedule);
+        pass(item, step, partial, scratch, parameters, inputs, targets, features, code, numbers, schedule);
 #if CHUNKS > 1
         mem_fence(CLK_GLOBAL_MEM_FENCE);
         if (atomic_inc(arrived + restart) < CHUNKS - 1) return;
