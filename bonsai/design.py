@@ -19,7 +19,9 @@ SHOWN = 56  # letters of outputs that fit into the line that yields them
 NEURONS_TRIED = 12  # as signals of their own
 MANY = 96  # rows, beyond which none are
 LEVELS = 16  # from which on a state is no integer of a program
-ENTRIES = 3000  # variables times rows, beyond which states are no Booleans
+ENTRIES = 3000  # variables times rows, beyond which states are no Booleans,
+SMALL, ROWS = 4, 4096  # unless they are so few on so many rows,
+LONGEST = 100  # and no formula has more literals
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,13 @@ def countings(automaton: Automaton) -> list[bool]:
     """
     highest = automaton.level.max(axis=0, initial=0)
     ways = [True] if 1 < highest.max(initial=0) < LEVELS else []
-    entries = int(highest.sum()) * int((automaton.successor >= 0).sum())
-    return [*ways, False] if entries <= ENTRIES else ways
+    booleans, rows = int(highest.sum()), int((automaton.successor >= 0).sum())
+    few = booleans * rows <= ENTRIES or (booleans <= SMALL and rows <= ROWS)
+    return [*ways, False] if few else ways
+
+
+class TooLong(Exception):
+    """A formula on very many rows that nobody would read, nor wait for the others."""
 
 
 class Design:
@@ -78,9 +85,14 @@ class Design:
         self.outputs = identifiers(found.machine.outputs, self.inputs)
         self.columns = self._columns(counting)
         self.searches: dict[tuple[tuple[Expr, int], ...], Search] = {}
+        entries = self.rows * sum(len(c.names) for c in self.columns)
+        self.longest = LONGEST if entries > ENTRIES else None
 
     def made(self) -> tuple[Made, Automaton] | None:
-        best = self._made({})
+        try:
+            best = self._made({})
+        except TooLong:
+            return None
         if best is None:
             return None
         shared: dict[int, str] = {}
@@ -175,6 +187,12 @@ class Design:
 
     # ---- formulas
 
+    def _formula(self, search: Search, wanted: int, care: int | None = None) -> Expr:
+        e = search.formula(wanted, care)
+        if self.longest is not None and e.literals > self.longest:
+            raise TooLong
+        return e
+
     def _search(self, terms: Sequence[tuple[Expr, int]]) -> Search:
         key = tuple(terms)
         if key not in self.searches:
@@ -189,20 +207,20 @@ class Design:
         before: list[Assignment] = []
         for node, name in shared.items():
             table = self._neuron(node, own[node]) or 0
-            before.append(Assignment((name,), (self._search(terms).formula(table),)))
+            before.append(Assignment((name,), (self._formula(self._search(terms), table),)))
             terms.append((signal(name), table))
         y = self.automaton.output[self.state, self.symbol]
         wanted = [(self._table(bit > 0), self._table(bit != 0)) for bit in y.T]
         search = self._search(terms)
-        early = [search.formula(*each) for each in wanted]
+        early = [self._formula(search, *each) for each in wanted]
         own_terms = terms[len(terms) - len(shared) :]
         late_terms = [*self._given(), *self._stored(self.after), *own_terms]
         late_search = self._search(late_terms)
         told = all(late_search.determined(*each) for each in wanted)
-        late = [late_search.formula(*each) for each in wanted] if told else []
+        late = [self._formula(late_search, *each) for each in wanted] if told else []
         named, chain = list(terms), list[Expr]()  # each output may use those before it
         for name, each in zip(self.outputs, wanted, strict=True):
-            e = self._search(named).formula(*each)
+            e = self._formula(self._search(named), *each)
             chain.append(e)
             if e.literals > 1:
                 table = sum(1 << n for n in range(self.rows) if self._true(e, n, named))
@@ -233,7 +251,7 @@ class Design:
             values = c.values[self.automaton.level[self.after, c.column]]
             if c.boolean:
                 for i, name in enumerate(c.names):
-                    update[name] = search.formula(self._table(values[:, i]))
+                    update[name] = self._formula(search, self._table(values[:, i]))
                 continue
             found = search.choice(values[:, 0], self._forms(values[:, 0]))
             if found is None:

@@ -19,8 +19,6 @@ REMEDY = (  # also of a kernel that cannot be built
     "install `pyopencl[pocl]` (Linux x86-64) or the OpenCL driver of your CPU or GPU, and see "
     "that ~/.cache, where PoCL and tinygrad keep compiled kernels, can be written and has space"
 )
-
-
 CHOICE = "BONSAI_DEVICE"  # of the environment: part of a device's name, or of its platform's
 
 
@@ -69,6 +67,8 @@ def open_device() -> Device:
         handle = ops_cl.cl.cl_device_id
         ops_cl.CLDevice.device_ids = (handle * 1)(ctypes.cast(found.int_ptr, handle))
         Tinygrad["CL"]
+    except DeviceError:
+        raise
     except (RuntimeError, OSError, AttributeError, ValueError, pyopencl.Error) as e:
         raise DeviceError(f"OpenCL: no device can be opened ({e}); {REMEDY}") from e
     is_cpu = bool(found.type & pyopencl.device_type.CPU)

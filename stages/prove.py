@@ -1,7 +1,7 @@
 """Prove the candidates, the smallest first: python -m stages.prove PLANT"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,23 @@ from bonsai.graph import Graph, load_graphs, save_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.prove import prove
+from bonsai.saturate import saturated
 from stages import ParameterError, run_stage
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A row of quantized.npz, its candidate and restart, and what its proof found."""
+    """A row of quantized.npz, its candidate and restart, and what the proof of a graph found.
+
+    saturated: whether the graph is not that row itself, but has states solved for anew
+    """
 
     row: int
     candidate: int
     restart: int
     graph: Graph
     verdict: Certificate | Counterexample | Undecided
+    saturated: bool = False
 
     @property
     def proven(self) -> bool:
@@ -47,6 +52,8 @@ def stage(parameters: Any, folder: Path) -> str:
             f"raise plants.{parameters.name}.train.steps or .restarts"
         )
     trials = _tried(parameters, machine, graphs, network)
+    if not any(t.proven for t in trials):
+        trials = _saturated(parameters, machine, trials)
     best = sorted(trials, key=rank)
     best = [t for t in best if t.proven] or best[:1]
     save_graphs(folder / "proven", [t.graph for t in best])
@@ -57,6 +64,7 @@ def stage(parameters: Any, folder: Path) -> str:
             "tried": len(trials),
             "proven": sum(t.proven for t in trials),
             "proven_restarts": len({t.restart for t in trials if t.proven}),
+            "saturated": any(t.saturated for t in trials),
             "rows": [t.row for t in best],
         },
     )
@@ -85,6 +93,29 @@ def _tried(
             proven.add(candidate)
         progress.set_postfix(proven=len(proven))
     return trials
+
+
+def _saturated(parameters: Any, machine: Machine, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials; where enough of different candidates, the smallest first, are proven once their
+    states are saturated, what they are then in their place.
+    """
+    p = parameters.prove
+    found = list(trials)
+    proven: set[int] = set()
+    for n in sorted(range(len(trials)), key=lambda n: (trials[n].graph.size, n)):
+        trial = trials[n]
+        if len(proven) == p.enough:
+            break
+        if trial.candidate in proven:
+            continue
+        graph = saturated(trial.graph, machine)
+        if graph is None:
+            continue
+        verdict = prove(graph, machine, p.pairs, p.cells, p.rounds)
+        if isinstance(verdict, Certificate):
+            found[n] = replace(trial, graph=graph, verdict=verdict, saturated=True)
+            proven.add(trial.candidate)
+    return found
 
 
 def rank(trial: Trial) -> tuple[float, ...]:
@@ -119,6 +150,7 @@ def _proofs(trials: Sequence[Trial]) -> dict[str, pa.Array]:
         "wrong_length": pa.array([len(w.word) if w else None for w in wrong], pa.int32()),
         "shortest": pa.array([w and w.shortest for w in wrong], pa.bool_()),
         "reason": pa.array([u and u.reason for u in open_], pa.string()),
+        "saturated": pa.array([t.saturated for t in trials], pa.bool_()),
         **{s: pa.array([getattr(t.graph, s) for t in trials], pa.int32()) for s in sizes},
     }
 

@@ -346,6 +346,8 @@ def test_logic_says_where_every_signal_is(extractions) -> None:
         (2, 4, [False]),  # a Boolean
         (9, 4, [True, False]),
         (15, 16, [True]),  # 14 Booleans on 240 rows
+        (2, 2048, [False]),
+        (2, 4096, []),
         (30, 2, [False]),
         (30, 16, []),
     ],
@@ -354,6 +356,18 @@ def test_states_of_very_many_levels_are_left_out_of_programs(levels, symbols, wa
     after = np.zeros((levels, symbols), int)
     own = Automaton((), np.arange(levels)[:, None], after, after[:, :, None], np.zeros(1, int))
     assert countings(own) == ways
+
+
+@pytest.mark.parametrize("longest", [4, 100])
+def test_formulas_on_very_many_rows_may_not_be_long(monkeypatch, longest: int) -> None:
+    monkeypatch.setattr("bonsai.design.ENTRIES", 0)
+    monkeypatch.setattr("bonsai.design.LONGEST", longest)
+    machine = TASKS["gates"]().minimized()
+    if longest == 100:
+        assert derived(GRAPHS["gates"], machine).program.literals <= 13
+    else:
+        with pytest.raises(ExtractError, match="no automaton"):
+            derived(GRAPHS["gates"], machine)
 
 
 def test_an_unproven_graph_has_no_program() -> None:

@@ -352,7 +352,18 @@ def test_the_stage_stops_when_enough_candidates_are_proven(tmp_path):
     assert load_json(tmp_path / "prove.json")["rows"] == [1, 2]
 
 
-def test_the_stages_say_that_nothing_is_proven(tmp_path, capsys):
+def test_a_plant_without_a_proof_has_one_with_saturated_states(tmp_path):
+    """`drowned` is wrong, for its average outweighs its bit; but that it need not read."""
+    proof = proven(tmp_path, [WRONG, made.drowned], [0, 0])
+    assert (proof["proven"], proof["candidate"], proof["tried"]) == (True, 1, 2)
+    assert load_json(tmp_path / "prove.json")["saturated"]
+    rows = pq.read_table(tmp_path / "proofs.parquet").select(["verdict", "saturated"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [("wrong", False), ("proven", True)]
+    check(Certificate.load(tmp_path / "certificate.npz"), Graph.load(tmp_path), TASKS["delay1"]())
+
+
+def test_the_stages_say_that_nothing_is_proven(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.modules[stage.__module__], "saturated", lambda graph, machine: None)
     proof = proven(tmp_path, [WRONG, made.drowned], [0, 0])
     assert (proof["proven"], proof["certificate"], proof["candidate"]) == (False, None, 1)
     word = proof["counterexample"]["word"]
