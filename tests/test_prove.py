@@ -387,6 +387,14 @@ def test_a_tie_goes_to_the_larger_margin_and_an_unproven_plant_to_the_undecided(
     assert [min(trials[:n], key=rank).row for n in (1, 2, 3, 4)] == [0, 1, 2, 3]
 
 
+def test_a_very_large_graph_stays_as_it_is(tmp_path, monkeypatch):
+    module = sys.modules[polish_stage.__module__]
+    larger = made.biased(made.delay1, len(made.delay1.nodes) - 1, 0.25)
+    monkeypatch.setattr(module, "LARGE", larger.size - 1)
+    proof = proven(tmp_path, [larger], [0])
+    assert (proof["proven"], proof["weights"] + proof["biases"]) == (True, larger.size)
+
+
 def test_one_shape_is_searched_from_once(tmp_path, monkeypatch):
     module = sys.modules[polish_stage.__module__]
     searched, search = [], module.polish
