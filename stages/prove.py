@@ -96,8 +96,8 @@ def _tried(
 
 
 def _saturated(parameters: Any, machine: Machine, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials; where enough of different candidates, the smallest first, are proven once their
-    states are saturated, what they are then in their place.
+    """The trials; where enough of different candidates that are undecided, the smallest first, are
+    proven once their states are saturated, what they are then in their place.
     """
     p = parameters.prove
     found = list(trials)
@@ -106,7 +106,7 @@ def _saturated(parameters: Any, machine: Machine, trials: Sequence[Trial]) -> li
         trial = trials[n]
         if len(proven) == p.enough:
             break
-        if trial.candidate in proven:
+        if trial.candidate in proven or not isinstance(trial.verdict, Undecided):
             continue
         graph = saturated(trial.graph, machine)
         if graph is None:
