@@ -46,7 +46,7 @@ def test_any_machine_looked_up_roughly_is_proven_with_bits(machine: Machine) -> 
     assert len(c) <= len(machine.states)
 
 
-# A neuron that passes x on by a slope on which errors grow: s' = A(-1.4 s) is -s, and not exactly.
+# `delay2` with states near -1 and 1, and not on them.
 drifting = build(
     "x",
     {"s": (-1, "r"), "t": (-1, "q")},
