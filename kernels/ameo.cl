@@ -62,11 +62,10 @@ inline float lane_sum(vec v) {
 #define PIECES \
     const vec t = absolute(x); \
     const ivec far = MASK(t > 2.0f), tail = MASK(t > 3.0f); \
-    const vec past = t - 1.0f; \
-    const vec e = past - AS_VEC(far & AS_IVEC((vec)2.0f)), square = e * e; \
-    const vec scaled = (1.0f - factor) * square; \
-    const vec smooth = AS_VEC(AS_IVEC(scaled * square - (1.0f - factor)) ^ (far & SIGN)); \
-    const vec inside = factor * (absolute(past) - 1.0f) + smooth; \
+    const vec past = t - 1.0f, bent = 1.0f - factor; \
+    const vec e = pick(far, past - 2.0f, past), square = e * e; \
+    const vec sign = pick(far, -bent, bent), scaled = sign * square; \
+    const vec inside = factor * (absolute(past) - 1.0f) + (scaled * square - sign); \
     const vec y = pick(tail, leak * t + (1.0f - 3.0f * leak), inside);
 
 inline vec ameo(vec x, float factor, float leak) {
@@ -76,8 +75,7 @@ inline vec ameo(vec x, float factor, float leak) {
 
 inline vec ameo_with_derivative(vec x, float factor, float leak, vec *derivative) {
     PIECES
-    const vec cubic = AS_VEC(AS_IVEC(e * scaled) ^ (far & SIGN));
     const vec slope = AS_VEC(AS_IVEC((vec)factor) | (AS_IVEC(past) & SIGN));
-    *derivative = pick(tail, (vec)leak, 4.0f * cubic + slope);
+    *derivative = pick(tail, (vec)leak, 4.0f * (e * scaled) + slope);
     return AS_VEC(AS_IVEC(y) ^ (AS_IVEC(x) & SIGN));
 }

@@ -85,7 +85,7 @@ def open_device() -> Device:
         lanes=(16 if level == "x86-64-v4" else 8) if is_cpu else 1,
         group=1 if is_cpu else _width(found),
         units=found.max_compute_units,
-        rows=1 if is_cpu else 256,
+        rows=1 if is_cpu else min(256, found.max_work_group_size),
         items=found.max_compute_units * (1 if is_cpu else 512),
     )
 

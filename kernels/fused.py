@@ -2,8 +2,8 @@
 
 `gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam.
 Data, parameters and schedules stay on the device; a step is two launches that tinygrad's `TinyJit`
-has recorded, and on a CPU one, `gradient_and_update`: there a launch takes as long as the update.
-It takes several steps at once where each restart is one work-item.
+has recorded. On a CPU, where a launch takes as long as the update, `gradient_and_update` takes
+several steps at once.
 
 Scratch memory is ITEMS (2 ((T+1) H + T (H+Y)) + P) vectors of 4 LANES bytes, with H = I + sum(O+S)
 over the cells and ITEMS = restarts x chunks: 2.2 MB for 32 restarts of (12, 6), T = 24, on a CPU.
@@ -22,9 +22,10 @@ from kernels.layout import as_float, cell_constants, expect_fit, interleaved, re
 from kernels.program import Replay, contents, launch, on_device, overwrite, source
 
 STATE = ("parameters", "mean", "square", "step", "history")
-WRITTEN = (*STATE, "partial", "scratch", "arrived")  # by kernels, in the order of their arguments
+WRITTEN = (*STATE, "partial", "scratch", "shared")  # by kernels, in the order of their arguments
 SEQUENCES = ("inputs", "targets", "features", "code", "numbers")
-SEVERAL = 25  # steps a launch, where no restart waits for another
+SEVERAL = 25  # steps a launch, on a CPU
+SHARED = 16  # words that the workers of a restart share: a line of the cache
 CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
 
 
@@ -53,8 +54,8 @@ class FusedTraining:
         groups = recipe.batch // device.lanes
         pair = 2 if groups % 2 == 0 and device.is_cpu else 1
         # By shape alone, not by the number of cores, so that every CPU sums in the same order. A
-        # chunk costs as much as a few sequences to clear its gradient and to sum it up.
-        few = min(8 // r, max(2, groups // pair // 8), groups // pair)
+        # chunk costs as much as a few sequences to sum up its gradient.
+        few = min(8 // r, max(2, groups // pair // 2), groups // pair)
         chunks = max(1, few) if device.is_cpu else groups
         told = np.zeros((0, recipe.length, 0)) if hints is None else hints.features
         code = np.full((r, 1), -1) if hints is None else hints.code
@@ -81,6 +82,7 @@ class FusedTraining:
             "L1": as_float(recipe.regularizer.l1),
             "SCHEDULE": recipe.table.shape[1],
             "ROWS": rows,
+            "SHARED": SHARED,
             "BETA1": as_float(BETA1),
             "BETA2": as_float(BETA2),
             "EPSILON": as_float(EPSILON),
@@ -102,7 +104,7 @@ class FusedTraining:
             "history": np.zeros((recipe.steps, r, 2), np.float32),
             "partial": np.zeros(r * chunks * (a.size + 1), np.float32),
             "scratch": np.zeros(r * chunks * slots * device.lanes, np.float32),
-            "arrived": np.zeros(r, np.int32),
+            "shared": np.zeros(r * SHARED, np.int32),
             "inputs": interleaved(inputs, device.lanes),
             "targets": interleaved(targets, device.lanes),
             "features": interleaved(told, device.lanes),
@@ -114,8 +116,8 @@ class FusedTraining:
             "steps": np.ones(1, np.int32),
         }
         self._on = {name: on_device(values) for name, values in arrays.items()}
-        self._chunks = chunks
         self._taken = 1  # steps that a launch takes now
+        self._ahead = recipe.steps  # that the recipe has still
         self._replay = Replay(self._launch)
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
@@ -123,6 +125,8 @@ class FusedTraining:
         for name in STATE:
             if name in state:
                 overwrite(self._on[name], state[name])
+        if "step" in state:
+            self._ahead = self.recipe.steps - int(state["step"].max())
 
     def restrict(self, mask: np.ndarray) -> None:
         """From now on parameters (R, P) that `mask` has False for stay as they are."""
@@ -151,8 +155,9 @@ class FusedTraining:
 
     def advance(self, steps: int) -> None:
         """Take this many training steps, with all restarts."""
-        # A restart of several chunks has to wait for the last of them after each step.
-        most = SEVERAL if self._is_cpu and self._chunks == 1 else 1
+        self._ahead -= steps
+        assert self._ahead >= 0, f"{-self._ahead} steps more than the recipe has"
+        most = SEVERAL if self._is_cpu else 1
         while steps:
             taken = min(steps, most)
             if taken != self._taken:

@@ -9,7 +9,7 @@
 // Compile-time constants (kernels/fused.py): those of cell.cl, and STEPS, UNIT (groups drawn together),
 // FEATURES (of hints; 0 for none), RESTARTS, CHUNKS, GROUPS (of LANES sequences in the minibatch), BLOCK,
 // SCALE (1 / (B T outputs)), PULL (1 / (B T states)), BACK (widest output), ROWS (work-items that update
-// a restart) and JOINED (both kernels as one).
+// a restart), JOINED (both kernels as one) and SHARED (words that workers share of a restart).
 
 #define SLOTS (PAIR * ((STEPS + 1) * RECORD + STEPS * DELTAS) + PARAMETERS)
 
@@ -46,7 +46,7 @@ inline void transposed(const int N, const int J, Weights W, Slots delta, const b
     IN_TILES(N, TRANSPOSED)
 }
 
-// A tile of A x B of dL/dW: left (x) delta summed over some records, added to what is there.
+// A tile of A x B of dL/dW: left (x) delta summed over some records, added to what is there if `add`.
 #define COLUMNS_1(M, a) M(a, 0)
 #define COLUMNS_2(M, a) COLUMNS_1(M, a) M(a, 1)
 #define COLUMNS_3(M, a) COLUMNS_2(M, a) M(a, 2)
@@ -57,13 +57,14 @@ inline void transposed(const int N, const int J, Weights W, Slots delta, const b
 #define ROWS_3(COLUMNS, M) ROWS_2(COLUMNS, M) COLUMNS(M, 2)
 #define ROWS_8(COLUMNS, M) ROWS_3(COLUMNS, M) COLUMNS(M, 3) COLUMNS(M, 4) COLUMNS(M, 5) COLUMNS(M, 6) \
     COLUMNS(M, 7)
-#define LOAD_SUM(a, b) vec sum##a##b = AT(gradient, a * J + b);
+#define LOAD_SUM(a, b) vec sum##a##b = add ? AT(gradient, a * J + b) : (vec)0.0f;
 #define LEFT(a) const vec left##a = AT(left, t * RECORD + a);
 #define RIGHT(b) const vec right##b = AT(delta, t * DELTAS + b);
 #define ADD_OUTER(a, b) sum##a##b += left##a * right##b;
 #define STORE_SUM(a, b) AT(gradient, a * J + b) = sum##a##b;
 #define DEFINE_OUTER(A, B) \
-inline void outer_##A##B(const int records, const int J, Data left, Slots delta, Slots gradient) { \
+inline void outer_##A##B(const int records, const int J, Data left, Slots delta, const bool add, \
+                         Slots gradient) { \
     ROWS_##A(COLUMNS_##B, LOAD_SUM) \
     for (int t = 0; t < records; t++) { \
         EACH_##A(LEFT) \
@@ -88,9 +89,9 @@ DEFINE_OUTER(8, 1)
 
 // dL/dW (N, J) of one source of one layer.
 inline void outer(const int N, const int J, const int records, Data left, Slots delta,
-                  Slots gradient) {
+                  const bool add, Slots gradient) {
     #define OUTER(A, B) \
-        { outer_##A##B(records, J, OFF(left, i), OFF(delta, j), OFF(gradient, i * J + j)); j += B; }
+        { outer_##A##B(records, J, OFF(left, i), OFF(delta, j), add, OFF(gradient, i * J + j)); j += B; }
     int i = 0;
     if (J == 1)
         for (; i + 8 <= N; i += 8) { int j = 0; OUTER(8, 1) }
@@ -116,7 +117,7 @@ inline void outer(const int N, const int J, const int records, Data left, Slots 
 }
 
 // dL/db (J)
-#define FROM_GRADIENT(k) vec sum##k = AT(gradient, j + k);
+#define FROM_GRADIENT(k) vec sum##k = add ? AT(gradient, j + k) : (vec)0.0f;
 #define ADD_BIAS(k) sum##k += AT(delta, t * DELTAS + j + k);
 #define TO_GRADIENT(k) AT(gradient, j + k) = sum##k;
 #define BIASES(TILE) { \
@@ -125,7 +126,7 @@ inline void outer(const int N, const int J, const int records, Data left, Slots 
     EACH_##TILE(TO_GRADIENT) \
     j += TILE; \
 }
-inline void bias_gradient(const int J, const int records, Slots delta, Slots gradient) {
+inline void bias_gradient(const int J, const int records, Slots delta, const bool add, Slots gradient) {
     int j = 0;
     while (j + 8 <= J) BIASES(8)
     if (J & 4) BIASES(4)
@@ -133,10 +134,11 @@ inline void bias_gradient(const int J, const int records, Slots delta, Slots gra
     if (J & 1) BIASES(1)
 }
 
-// The partial sums of one work-item: gradient of its chunk of the minibatch, then its loss. `numbers` are
-// the seeds of minibatches and of noise, and the units in the dataset: no constants, so that a kernel is
-// not compiled again for others.
-inline void pass(const int item, const uint step, __global float *partial, __global vec *scratch,
+// The partial sums of the `item`-th chunk of all restarts: gradient of that part of the minibatch, then its
+// loss. `worker` is whose scratch is used. `numbers` are the seeds of minibatches and of noise, and the
+// units in the dataset: no constants, so that a kernel is not compiled again for others.
+inline void pass(const int item, const int worker, const uint step, __global float *partial,
+                 __global vec *scratch,
                  Weights parameters, Data inputs, Data targets, Data features,
                  __global const int *code, __global const uint *numbers,
                  __global const float *schedule) {
@@ -148,13 +150,16 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
     const float noise = schedule[step * SCHEDULE + (hinted ? 7 : 5)];
     const float pull = 4.0f * schedule[step * SCHEDULE + 6] * PULL; // d(1-s^2)^2/ds = 4 s (s^2-1)
 
-    const Slots records = scratch + (STRIDE == 1 ? item * SLOTS : item); // from time -1 on
+    const Slots records = scratch + (STRIDE == 1 ? worker * SLOTS : worker); // from time -1 on
     const Slots deltas = OFF(records, PAIR * (STEPS + 1) * RECORD);
     const Slots total = OFF(deltas, PAIR * STEPS * DELTAS);
-    for (int i = 0; i < PARAMETERS; i++) AT(total, i) = (vec)0.0f;
+    #define NOTHING(S, S0, Z, C) \
+        for (int i = 0; i < S; i++) AT(total, S0 + i) = (vec)0.0f;
+    CELLS(NOTHING)
     vec loss = (vec)0.0f;
 
     const int all = GROUPS / PAIR;
+    bool add = false; // to `total` what is there
     for (int pair = all * chunk / CHUNKS; pair < all * (chunk + 1) / CHUNKS; pair++) {
         Data x[PAIR], y[PAIR], told[PAIR];
         for (int u = 0; u < PAIR; u++) {
@@ -222,13 +227,14 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
                 transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(d, RECORD), false, back);
                 // Recurrent neurons alone add to the gradient of the outputs that they read, and
                 // outputs alone to that of the states, which the recurrent neurons began.
+                #define TIMES_BACK(j, u) AT(delta, u * DELTAS + j) *= back[(j) * PAIR + u];
+                #define TIMES_CARRIED(j, u) AT(carrying, u * DELTAS + j) *= carried[(j) * PAIR + u];
                 #define BACKWARD(n, S, O, R, W, B, X, Z, H, C, FIRST) { \
                     const Slots delta = OFF(d, H); \
-                    for (int u = 0; u < PAIR; u++) { \
-                        for (int j = 0; j < O; j++) AT(delta, u * DELTAS + j) *= back[j * PAIR + u]; \
-                        for (int j = 0; j < R; j++) \
-                            AT(delta, u * DELTAS + O + j) *= carry[(C + j) * PAIR + u]; \
-                    } \
+                    for (int j = 0; j < O; j++) { SETS(TIMES_BACK, j) } \
+                    const Slots carrying = OFF(delta, O); \
+                    const vec *carried = carry + C * PAIR; \
+                    for (int j = 0; j < R; j++) { SETS(TIMES_CARRIED, j) } \
                     if (!FIRST) transposed(n, O + R, p + W, delta, O == 0, back); \
                     transposed(S, O + R, p + W + n * (O + R), delta, R == 0, carry + C * PAIR); \
                 }
@@ -238,12 +244,13 @@ inline void pass(const int item, const uint step, __global float *partial, __glo
             const Slots before = OFF(records, PAIR * begin * RECORD);
             const Slots now = OFF(before, PAIR * RECORD), d = OFF(deltas, PAIR * begin * DELTAS);
             #define WEIGHTS(n, S, O, R, W, B, X, Z, H, C, FIRST) \
-                outer(n, O + R, count, OFF(now, X), OFF(d, H), OFF(total, W)); \
-                outer(S, O + R, count, OFF(before, Z), OFF(d, H), OFF(total, W + n * (O + R))); \
-                bias_gradient(O + R, count, OFF(d, H), OFF(total, B));
+                outer(n, O + R, count, OFF(now, X), OFF(d, H), add, OFF(total, W)); \
+                outer(S, O + R, count, OFF(before, Z), OFF(d, H), add, OFF(total, W + n * (O + R))); \
+                bias_gradient(O + R, count, OFF(d, H), add, OFF(total, B));
             LAYERS(WEIGHTS)
-            outer(HEAD_N, OUTPUTS, count, OFF(now, HEAD_H), OFF(d, RECORD), OFF(total, HEAD_W));
-            bias_gradient(OUTPUTS, count, OFF(d, RECORD), OFF(total, HEAD_B));
+            outer(HEAD_N, OUTPUTS, count, OFF(now, HEAD_H), OFF(d, RECORD), add, OFF(total, HEAD_W));
+            bias_gradient(OUTPUTS, count, OFF(d, RECORD), add, OFF(total, HEAD_B));
+            add = true;
         }
         #define INITIALS(S, S0, Z, C) \
             for (int i = 0; i < S; i++) \
@@ -333,7 +340,7 @@ __kernel void gradient(__global float *partial, __global vec *scratch, Weights p
                        __global const float *schedule) {
     const int item = get_global_id(0);
     if (item >= ITEMS) return;
-    pass(item, counter[item / CHUNKS], partial, scratch, parameters, inputs, targets, features, code,
+    pass(item, item, counter[item / CHUNKS], partial, scratch, parameters, inputs, targets, features, code,
          numbers, schedule);
 }
 
@@ -354,33 +361,49 @@ __kernel void update(__global float *parameters, __global float *mean, __global 
 }
 
 #else
-// Both at once, on a CPU: what is last with its chunk of a restart takes the step of Adam, so that no
-// second launch is waited for. Chunks are summed in the same order whichever is last. Where a restart is
-// one chunk, it waits for no other, and goes on for `steps`, with its records still in the cache.
+// Both at once and for several steps, on a CPU: no launch is waited for, and records stay in the cache.
+// A worker takes one chunk of its restart after the other, of this step and then of the next. It waits only
+// for chunks that others have begun, never for others to begin, so that one alone does all of them where
+// there are fewer threads than workers, and not for long, for others may wait for its core. Chunks are
+// summed in the same order whoever took them.
+#define TAKEN 0   // chunks that a worker began, in this launch
+#define DONE 1    // chunks that are summed up
+#define STEPPED 2 // steps that are done, with Adam
+#define AWAY 3    // workers that take no chunk any more
+#define PATIENCE (1 << 19) // looks, a millisecond or so
+
 __kernel void gradient_and_update(__global float *parameters, __global float *mean,
                                   __global float *square, __global int *counter,
                                   __global float *history, __global float *partial,
-                                  __global vec *scratch, volatile __global int *arrived,
+                                  __global vec *scratch, volatile __global int *shared,
                                   Data inputs, Data targets, Data features,
                                   __global const int *code, __global const uint *numbers,
                                   __global const float *share,
                                   __global const float *mask, __global const float *schedule,
                                   __global const int *steps) {
-    const int item = get_global_id(0);
-    if (item >= ITEMS) return;
-    const int restart = item / CHUNKS;
-    for (int n = 0; n < steps[0]; n++) {
+    const int worker = get_global_id(0), restart = worker % RESTARTS; // first one a restart, then the others
+    if (worker >= ITEMS) return;
+    volatile __global int *ours = shared + restart * SHARED;
+    for (int waited = 0; waited < PATIENCE;) {
+        const int taken = ours[TAKEN];
+        if (taken >= steps[0] * CHUNKS) break;
+        if (taken / CHUNKS > ours[STEPPED]) { waited++; continue; } // not all of the step before are done
+        if (atomic_cmpxchg(ours + TAKEN, taken, taken + 1) != taken) continue;
+        waited = 0;
+        mem_fence(CLK_GLOBAL_MEM_FENCE);
         const int step = counter[restart];
-        pass(item, step, partial, scratch, parameters, inputs, targets, features, code, numbers, schedule);
-#if CHUNKS > 1
+        pass(restart * CHUNKS + taken % CHUNKS, worker, step, partial, scratch, parameters, inputs, targets,
+             features, code, numbers, schedule);
         mem_fence(CLK_GLOBAL_MEM_FENCE);
-        if (atomic_inc(arrived + restart) < CHUNKS - 1) return;
+        if (atomic_inc(ours + DONE) % CHUNKS < CHUNKS - 1) continue;
         mem_fence(CLK_GLOBAL_MEM_FENCE);
-        arrived[restart] = 0;
-#endif
         PENALTY(step, restart) = adam(restart, 0, step, parameters, mean, square, history, partial,
                                       share, mask, schedule);
         counter[restart] = step + 1;
+        mem_fence(CLK_GLOBAL_MEM_FENCE);
+        ours[STEPPED] = taken / CHUNKS + 1;
     }
+    if (atomic_inc(ours + AWAY) == CHUNKS - 1) // the last one leaves it as it was
+        ours[TAKEN] = ours[DONE] = ours[STEPPED] = ours[AWAY] = 0;
 }
 #endif

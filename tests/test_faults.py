@@ -253,6 +253,7 @@ def test_a_gpu_comes_first_unless_another_is_named(monkeypatch: pytest.MonkeyPat
         max_compute_units=100,
         extensions="cl_khr_icd cl_nv_device_attribute_query",
         warp_size_nv=48,
+        max_work_group_size=128,
     )
     monkeypatch.setattr(
         "pyopencl.get_platforms", lambda: [SimpleNamespace(get_devices=lambda: [there, gpu])]
@@ -260,6 +261,7 @@ def test_a_gpu_comes_first_unless_another_is_named(monkeypatch: pytest.MonkeyPat
     again = device.open_device.__wrapped__
     found = again()
     assert (found.name, found.lanes, found.group, found.is_cpu) == ("Fast", 1, 48, False)
+    assert found.rows == 128
     monkeypatch.setenv(device.CHOICE, there.platform.name.upper())
     assert again().name == there.name.strip()
     monkeypatch.setenv(device.CHOICE, "Quick")

@@ -1,5 +1,8 @@
 """The hand-written kernels against NumPy in float64, finite differences and autograd."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -225,6 +228,13 @@ def test_training_gives_the_same_bytes_again_and_after_an_interruption():
         assert value.tobytes() == resumed.state()[name].tobytes(), name
 
 
+def test_no_step_is_taken_beyond_the_recipe():
+    training = FusedTraining(*problem(((4, 3),), 1, 1, 6, 32, 3))
+    training.advance(50)
+    with pytest.raises(AssertionError, match="1 steps more"):
+        training.advance(11)
+
+
 @pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[2], SHAPES[4]], ids=str)
 def test_one_launch_for_some_steps_is_what_two_a_step_are(shape, monkeypatch):
     if not open_device().is_cpu:
@@ -238,6 +248,25 @@ def test_one_launch_for_some_steps_is_what_two_a_step_are(shape, monkeypatch):
         found.append(training.state())
     for name, values in found[0].items():
         np.testing.assert_array_equal(values, found[1][name], name)
+
+
+@pytest.mark.parametrize("threads", [1, 7])
+def test_however_many_threads_take_the_chunks_the_bytes_are_the_same(threads):
+    if not open_device().is_cpu:
+        pytest.skip("on a GPU there are no threads that take chunks")
+    recipe, x, y, p = problem(*SHAPES[4], noise=0.1)
+    training = FusedTraining(recipe, x, y, p)
+    training.advance(30)
+    line = (
+        "from tests.test_kernels import SHAPES, FusedTraining, problem; import sys; "
+        "t = FusedTraining(*problem(*SHAPES[4], noise=0.1)); t.advance(30); "
+        "sys.stdout.buffer.write(t.state()['parameters'].tobytes())"
+    )
+    few = os.environ | {"POCL_MAX_PTHREAD_COUNT": str(threads)}
+    done = subprocess.run(
+        [sys.executable, "-c", line], env=few, capture_output=True, timeout=300, check=True
+    )
+    assert done.stdout == training.state()["parameters"].tobytes()
 
 
 @pytest.mark.parametrize("shape", EVERY[3:], ids=str)
