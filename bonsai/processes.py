@@ -60,8 +60,8 @@ def processes(most: int) -> Iterator[Executor]:
     """As many as there are cores and one more, for a kernel leaves some idle, but `most` at most;
     for one, this process.
 
-    They are spawned when first needed, which takes two seconds, and end with the block, or with
-    this process. Raises LostError if one of them is killed.
+    They are spawned when first needed, which takes two seconds, and end with the block, whatever
+    they are at, or with this process. Raises LostError if one of them is killed.
     """
     if most == 1:
         yield Here()
@@ -71,17 +71,15 @@ def processes(most: int) -> Iterator[Executor]:
     pool = Others(size)
     try:
         yield pool
-    except BaseException as e:
+    except BrokenProcessPool as e:
+        raise LostError(
+            "a process that helped was killed, perhaps for memory; run it again, with "
+            "nothing large beside it"
+        ) from e
+    finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - before:
             child.kill()
-        if isinstance(e, BrokenProcessPool):
-            raise LostError(
-                "a process that helped was killed, perhaps for memory; run it again, with "
-                "nothing large beside it"
-            ) from e
-        raise
-    pool.shutdown()
 
 
 def _follow() -> None:

@@ -1,7 +1,10 @@
 """Prove the candidates, the smallest first: python -m stages.prove PLANT"""
 
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,13 @@ from bonsai.certificate import Certificate, Counterexample, Undecided
 from bonsai.graph import Graph, load_graphs, save_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
+from bonsai.processes import Here, cores, processes
 from bonsai.prove import prove
 from bonsai.saturate import saturated
 from stages import ParameterError, run_stage
+
+SLOW = 3  # undecided candidates, after which proofs are worth other processes
+MOST = 16  # of these
 
 
 @dataclass(frozen=True)
@@ -75,23 +82,42 @@ def stage(parameters: Any, folder: Path) -> str:
 def _tried(
     parameters: Any, machine: Machine, graphs: Sequence[Graph], network: Network
 ) -> list[Trial]:
-    """The smallest first, until enough of different candidates are proven or enough are tried."""
+    """The smallest first, until enough of different candidates are proven or enough are tried.
+
+    Undecided ones take longest; after some of them, several are proven at once, ahead of their
+    turn. What is not needed when its turn comes is left out, so that the trials are the same.
+    """
     p = parameters.prove
     trials: list[Trial] = []
     proven: set[int] = set()
+    undecided = 0
     order = sorted(range(len(graphs)), key=lambda row: (graphs[row].size, row))
-    progress = tqdm(order, desc=f"prove {parameters.name}", unit="graph", disable=None)
-    for row in progress:
-        candidate = int(network.candidate[row])
-        if len(proven) == p.enough or len(trials) == p.most:
-            break
-        if candidate in proven:
-            continue
-        verdict = prove(graphs[row], machine, p.pairs, p.cells, p.rounds)
-        trials.append(Trial(row, candidate, int(network.restart[row]), graphs[row], verdict))
-        if trials[-1].proven:
-            proven.add(candidate)
-        progress.set_postfix(proven=len(proven))
+    progress = tqdm(total=len(order), desc=f"prove {parameters.name}", unit="graph", disable=None)
+    with processes(MOST) as others:
+        ahead: deque[tuple[int, Future]] = deque()
+        coming = iter(order)
+        while len(proven) < p.enough and len(trials) < p.most:
+            many = undecided >= SLOW
+            for row in islice(coming, (cores() + 1 if many else 1) - len(ahead)):
+                how = (others if many else Here()).submit
+                given = graphs[row], machine, p.pairs, p.cells, p.rounds
+                needed = network.candidate[row] not in proven
+                ahead.append((row, how(prove, *given) if needed else Future()))
+            if not ahead:
+                break
+            row, proof = ahead.popleft()
+            progress.update()
+            candidate = int(network.candidate[row])
+            if candidate in proven:
+                proof.cancel()
+                continue
+            verdict = proof.result()
+            trials.append(Trial(row, candidate, int(network.restart[row]), graphs[row], verdict))
+            undecided += isinstance(verdict, Undecided)
+            if trials[-1].proven:
+                proven.add(candidate)
+            progress.set_postfix(proven=len(proven))
+    progress.close()
     return trials
 
 

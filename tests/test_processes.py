@@ -88,6 +88,14 @@ def test_an_interrupt_ends_them():
     assert gone(children[0])
 
 
+def test_they_end_with_the_block_whatever_they_are_at():
+    with processes(2) as workers:
+        child = workers.submit(os.getpid).result()
+        busy = [workers.submit(time.sleep, 600) for _ in range(4)]
+    assert gone(child)
+    assert not any(work.done() and not work.cancelled() and not work.exception() for work in busy)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_they_end_with_the_process_that_began_them(tmp_path, how):
     script = tmp_path / "sleeps.py"

@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+import stages.prove
 from bonsai.activation import ameo
 from bonsai.artifact import load_json, save_table
 from bonsai.boxes import Intervals
@@ -331,6 +332,27 @@ def proven(folder, graphs, restarts):
 
 
 WRONG = made.moved(made.delay1, 0, 0)
+
+
+@pytest.mark.parametrize(("enough", "tried"), [(1, [1, 2]), (2, [1, 2, 0]), (3, [1, 2, 0, 4])])
+def test_proofs_side_by_side_are_those_one_after_the_other(tmp_path, monkeypatch, enough, tried):
+    first, last = (made.biased(made.delay1, len(made.delay1.nodes) - 1, b) for b in (0.5, 0.25))
+    graphs = [first, WRONG, made.delay1, made.delay1, last]
+    found = []
+    for slow in (9, 0):
+        folder = tmp_path / str(slow)
+        folder.mkdir()
+        parameters = plant(folder, graphs, [3, 5, 5, 5, 7])
+        network = Network.load(folder / "quantized.npz")
+        replace(network, candidate=np.array([2, 0, 0, 0, 1], np.int32)).save(
+            folder / "quantized.npz"
+        )
+        parameters.prove.enough = enough
+        monkeypatch.setattr(stages.prove, "SLOW", slow)
+        stage(parameters, folder)
+        found.append((folder / "proofs.parquet").read_bytes())
+    assert found[0] == found[1]
+    assert pq.read_table(folder / "proofs.parquet")["row"].to_pylist() == tried
 
 
 def test_the_stages_end_with_the_smallest_proven_graph(tmp_path):
