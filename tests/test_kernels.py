@@ -250,6 +250,20 @@ def test_one_launch_for_some_steps_is_what_two_a_step_are(shape, monkeypatch):
         np.testing.assert_array_equal(values, found[1][name], name)
 
 
+def test_what_a_worker_leaves_when_it_has_no_patience_is_done_by_the_others():
+    if not open_device().is_cpu:
+        pytest.skip("on a GPU no worker waits for another")
+    recipe, x, y, p = problem(*SHAPES[4], noise=0.1)
+    patient, hasty = (FusedTraining(recipe, x, y, p) for _ in range(2))
+    text = hasty._texts["gradient_and_update"]
+    hasty._texts["gradient_and_update"] = text.replace("PATIENCE (1 << 19)", "PATIENCE 1")
+    assert hasty._texts != patient._texts
+    for training in (patient, hasty):
+        training.advance(60)
+    for name, values in patient.state().items():
+        np.testing.assert_array_equal(values, hasty.state()[name], name)
+
+
 @pytest.mark.parametrize("threads", [1, 7])
 def test_however_many_threads_take_the_chunks_the_bytes_are_the_same(threads):
     if not open_device().is_cpu:
