@@ -13,7 +13,7 @@ help: ## this list
 repro: $(INSTALLED) ## run the pipeline, and print the path of the report
 	@$(BIN)/python -m stages.recover
 	@$(BIN)/python -m stages.configure --check
-	@$(BIN)/dvc repro
+	@$(BIN)/python -m stages.dvc repro
 	@echo "report: $(CURDIR)/data/report/index.html"
 
 grow: $(INSTALLED) ## add a task and grow it (TASK=file.kiss2, .pla or .py; SET="train.steps=9000")

@@ -26,6 +26,13 @@ def cores() -> int:
     return os.cpu_count() or 1  # macOS
 
 
+def side_by_side() -> int:
+    """How many processes work at once: one more than there are cores, for a kernel leaves some
+    idle.
+    """
+    return cores() + 1
+
+
 class Here(Executor):
     """This process, which does at once what it is given."""
 
@@ -57,8 +64,7 @@ class Others(ProcessPoolExecutor):
 
 @contextmanager
 def processes(most: int) -> Iterator[Executor]:
-    """As many as there are cores and one more, for a kernel leaves some idle, but `most` at most;
-    for one, this process.
+    """As many as work side by side, but `most` at most; for one, this process.
 
     They are spawned when first needed, which takes two seconds, and end with the block, whatever
     they are at, or with this process. Raises LostError if one of them is killed.
@@ -67,8 +73,7 @@ def processes(most: int) -> Iterator[Executor]:
         yield Here()
         return
     before = set(multiprocessing.active_children())
-    size = min(most, cores() + 1)
-    pool = Others(size)
+    pool = Others(min(most, side_by_side()))
     try:
         yield pool
     except BrokenProcessPool as e:

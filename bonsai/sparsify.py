@@ -46,7 +46,8 @@ class Pace:
     exchange: how often a slot that takes single parameters also gets one or two others back
     replace: every so many rounds, copies of the smallest quarter replace the largest quarter, and
     the smallest are searched for counterexamples
-    patience: rounds in which no slot shrinks, after which it ends
+    patience: rounds after which it ends if no slot shrinks, or if half of them have the smallest
+    size and none gets below it
     """
 
     noise: np.ndarray
@@ -206,11 +207,14 @@ class _Run:
         return {f.name: getattr(self.slots, f.name) for f in fields(Slots)}
 
     def _ended(self) -> bool:
-        """Whether all rounds are done, or no slot shrinks and the smallest bear examination."""
+        """Whether all rounds are done, or there is no more to gain and the smallest bear
+        examination.
+        """
         slots, pace = self.slots, self.pace
         if len(slots.log) == pace.rounds:
             return True
-        return bool(slots.waiting >= pace.patience) and not self._examine(slots.kept)
+        over = slots.waiting >= pace.patience or _settled(slots.log, pace.patience)
+        return bool(over) and not self._examine(slots.kept)
 
     def _round(self) -> None:
         slots, pace, wiring = self.slots, self.pace, self.wiring
@@ -312,6 +316,15 @@ class _Run:
         size = self.wiring.size(parameters != 0)
         _, first = np.unique(parameters, axis=0, return_index=True)
         return np.array(sorted(first, key=lambda i: (size[i], i)), int)
+
+
+def _settled(log: np.ndarray, patience: int) -> bool:
+    """Whether half of the slots have the smallest size, which for so many rounds has not changed,
+    and there were no new counterexamples.
+    """
+    smallest, median, words = log[-patience - 1 :, [0, 1, 4]].T
+    same = (smallest == smallest[-1:]).all() and (words == words[-1:]).all()
+    return bool(len(smallest) > patience and same and median[-1] <= smallest[-1])
 
 
 def _tried(slots: Slots, wiring: Wiring, pace: Pace, rng: np.random.Generator) -> np.ndarray:

@@ -152,7 +152,7 @@ def _source(settings: dict[str, Any]) -> str | None:
 
 def _dvc(*arguments: str) -> int:
     """Run DVC to its end, also after a Ctrl-C, which it gets as well; its exit status."""
-    with subprocess.Popen([sys.executable, "-m", "dvc", *arguments]) as process:
+    with subprocess.Popen([sys.executable, "-m", "stages.dvc", *arguments]) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
@@ -16,13 +17,14 @@ from bonsai.certificate import Certificate, Counterexample, Undecided
 from bonsai.graph import Graph, load_graphs, save_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
-from bonsai.processes import Here, cores, processes
+from bonsai.processes import Here, processes, side_by_side
 from bonsai.prove import prove
 from bonsai.saturate import saturated
 from stages import ParameterError, run_stage
 
 SLOW = 3  # undecided candidates, after which proofs are worth other processes
 MOST = 16  # of these
+LARGER = 1.5  # than the smallest that is proven, a graph that is not worth a proof
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def stage(parameters: Any, folder: Path) -> str:
 def _tried(
     parameters: Any, machine: Machine, graphs: Sequence[Graph], network: Network
 ) -> list[Trial]:
-    """The smallest first, until enough of different candidates are proven or enough are tried.
+    """The smallest first, until enough of different candidates are proven, enough are tried, or
+    what is left is much larger than one that is proven.
 
     Undecided ones take longest; after some of them, several are proven at once, ahead of their
     turn. What is not needed when its turn comes is left out, so that the trials are the same.
@@ -90,7 +93,7 @@ def _tried(
     p = parameters.prove
     trials: list[Trial] = []
     proven: set[int] = set()
-    undecided = 0
+    undecided, smallest = 0, np.inf
     order = sorted(range(len(graphs)), key=lambda row: (graphs[row].size, row))
     progress = tqdm(total=len(order), desc=f"prove {parameters.name}", unit="graph", disable=None)
     with processes(MOST) as others:
@@ -98,7 +101,7 @@ def _tried(
         coming = iter(order)
         while len(proven) < p.enough and len(trials) < p.most:
             many = undecided >= SLOW
-            for row in islice(coming, (cores() + 1 if many else 1) - len(ahead)):
+            for row in islice(coming, (side_by_side() if many else 1) - len(ahead)):
                 how = (others if many else Here()).submit
                 given = graphs[row], machine, p.pairs, p.cells, p.rounds
                 needed = network.candidate[row] not in proven
@@ -108,6 +111,8 @@ def _tried(
             row, proof = ahead.popleft()
             progress.update()
             candidate = int(network.candidate[row])
+            if graphs[row].size > LARGER * smallest:
+                break
             if candidate in proven:
                 proof.cancel()
                 continue
@@ -116,6 +121,7 @@ def _tried(
             undecided += isinstance(verdict, Undecided)
             if trials[-1].proven:
                 proven.add(candidate)
+                smallest = min(smallest, graphs[row].size)
             progress.set_postfix(proven=len(proven))
     progress.close()
     return trials

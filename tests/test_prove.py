@@ -374,6 +374,15 @@ def test_the_stage_stops_when_enough_candidates_are_proven(tmp_path):
     assert load_json(tmp_path / "prove.json")["rows"] == [1, 2]
 
 
+def test_what_is_much_larger_than_a_proven_graph_is_not_tried(tmp_path):
+    larger = made.biased(made.delay1, len(made.delay1.nodes) - 1, 0.25)
+    assert made.delay1.size < larger.size <= 1.5 * made.delay1.size < made.ones_triple.size
+    parameters = plant(tmp_path, [made.ones_triple, larger, made.delay1], [3, 5, 5])
+    parameters.prove.enough = 3
+    stage(parameters, tmp_path)
+    assert pq.read_table(tmp_path / "proofs.parquet")["row"].to_pylist() == [2, 1]
+
+
 def test_what_is_undecided_is_proven_with_saturated_states(tmp_path):
     """The points of `average` do not close, and one box is too few. `drowned` is wrong."""
     parameters = plant(tmp_path, [made.drowned, made.average], [0, 0])

@@ -8,7 +8,7 @@ from bonsai.dataset import draw
 from bonsai.hints import Codes
 from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer
-from bonsai.sparsify import Pace, _chosen, _ladder, sparsify
+from bonsai.sparsify import Pace, _chosen, _ladder, _settled, sparsify
 from bonsai.tasks import TASKS
 from bonsai.train import Checkpoint, train
 from bonsai.wiring import Wiring
@@ -188,12 +188,17 @@ def test_a_ladder_takes_what_is_larger_by_a_tenth():
 
 
 class Recorded(FusedTraining):
-    """Notes the codes that it was told, and what it started every round from."""
+    """Notes what was left, the codes that it was told, and what it started every round from."""
 
     def __init__(self, *given):
         super().__init__(*given)
+        self.left: list[np.ndarray] = []
         self.told: list[np.ndarray] = []
         self.started: list[np.ndarray] = []
+
+    def restrict(self, mask):
+        self.left.append(mask.copy())
+        super().restrict(mask)
 
     def retell(self, code):
         self.told.append(code.copy())
@@ -220,9 +225,9 @@ def test_every_round_is_told_the_codes_of_the_networks_in_its_slots(trained):
     evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
     sparsify(network, training, evaluator, PACE, 0, 20, code)
     assert len(training.told) == len(training.started) == PACE.rounds
-    for codes, parameters in zip(training.told, training.started, strict=True):
+    for codes, left in zip(training.told, training.left, strict=True):
         # None of a state that has gone is taught.
-        np.testing.assert_array_equal(Wiring(a).taught(codes, parameters != 0), codes)
+        np.testing.assert_array_equal(Wiring(a).taught(codes, left), codes)
     moved = 0
     for codes, parameters in zip(training.told, training.started, strict=True):
         for slot in range(8):  # whose network is in it has the same numbers, or zeros
@@ -244,3 +249,22 @@ def test_candidates_that_go_on_are_small_or_bear_noise_or_of_every_restart(most)
     assert found[: most - most // 2] == list(range(most - most // 2))
     if most == 48:
         assert {80, 70, 61, 60} <= set(found)  # bear noise; 60 and 80 are the smallest of theirs
+
+
+@pytest.mark.parametrize(
+    ("smallest", "median", "words", "settled"),
+    [
+        ([9, 5, 5, 5, 5], [9, 9, 9, 6, 5], [0] * 5, True),
+        ([9, 9, 5, 5, 5], [9, 9, 5, 5, 5], [0] * 5, False),  # too soon
+        ([9, 5, 5, 5, 5], [9, 9, 9, 6, 6], [0] * 5, False),  # less than half have it
+        ([9, 5, 5, 5, 5], [9, 9, 9, 6, 5], [0, 0, 1, 1, 1], False),  # a counterexample came
+        ([5, 5, 5], [5, 5, 5], [0] * 3, False),
+        ([], [], [], False),
+    ],
+)
+def test_it_ends_when_half_of_the_slots_have_had_the_smallest_size_for_long(
+    smallest, median, words, settled
+):
+    log = np.zeros((len(smallest), 5), np.int32)
+    log[:, 0], log[:, 1], log[:, 4] = smallest, median, words
+    assert _settled(log, 3) is settled
