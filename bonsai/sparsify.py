@@ -33,6 +33,7 @@ EXAMINED = 16  # networks that are searched for counterexamples at a time, the s
 MENDING = 5  # rounds in which a slot that fails at counterexamples has to learn them
 LONGEST = 512  # symbols of a counterexample
 BORNE = (0.3, 0.2, 0.1)  # noise on the states that some candidates that go on have to bear
+TINY = 8  # weights and biases of a network that `bonsai.polish` can search all around
 LARGER = 1.1  # than the one before, a candidate of the same restart that goes on
 
 
@@ -47,7 +48,7 @@ class Pace:
     replace: every so many rounds, copies of the smallest quarter replace the largest quarter, and
     the smallest are searched for counterexamples
     patience: rounds after which it ends if no slot shrinks, or if half of them have the smallest
-    size and none gets below it
+    size, of at most TINY, and none gets below it
     """
 
     noise: np.ndarray
@@ -319,12 +320,12 @@ class _Run:
 
 
 def _settled(log: np.ndarray, patience: int) -> bool:
-    """Whether half of the slots have the smallest size, which for so many rounds has not changed,
-    and there were no new counterexamples.
+    """Whether half of the slots have the smallest size, a tiny one that for so many rounds has not
+    changed, and there were no new counterexamples.
     """
     smallest, median, words = log[-patience - 1 :, [0, 1, 4]].T
     same = (smallest == smallest[-1:]).all() and (words == words[-1:]).all()
-    return bool(len(smallest) > patience and same and median[-1] <= smallest[-1])
+    return bool(len(smallest) > patience and same and median[-1] <= smallest[-1] <= TINY)
 
 
 def _tried(slots: Slots, wiring: Wiring, pace: Pace, rng: np.random.Generator) -> np.ndarray:

@@ -88,7 +88,7 @@ class Copy:
 
     def repro(self) -> tuple[set[str], set[str]]:
         """The stages that DVC ran, and those that it had only to fetch from its run cache."""
-        said = self.run("dvc", "repro")
+        said = self.run("python", "-m", "stages.dvc", "repro")
         return _ran(said), set(re.findall(r"Stage '([^']+)' is cached", said))
 
     def artifacts(self) -> dict[str, bytes]:

@@ -258,6 +258,7 @@ def test_candidates_that_go_on_are_small_or_bear_noise_or_of_every_restart(most)
         ([9, 9, 5, 5, 5], [9, 9, 5, 5, 5], [0] * 5, False),  # too soon
         ([9, 5, 5, 5, 5], [9, 9, 9, 6, 6], [0] * 5, False),  # less than half have it
         ([9, 5, 5, 5, 5], [9, 9, 9, 6, 5], [0, 0, 1, 1, 1], False),  # a counterexample came
+        ([9, 9, 9, 9, 9], [9, 9, 9, 9, 9], [0] * 5, False),  # not tiny
         ([5, 5, 5], [5, 5, 5], [0] * 3, False),
         ([], [], [], False),
     ],
