@@ -13,7 +13,7 @@ from random import Random
 # The tests' own Python and packages, in place of those that the Makefile would install.
 MAKE = ("make", "repro", f"BIN={Path(sys.executable).parent}", "INSTALLED=")
 LONGEST = 9.0  # seconds until a kill
-WRITING = "Updating lock file"  # DVC says it just before it writes in place
+WRITING = "Updating lock file"  # DVC says it just before it writes
 
 
 def killed(
