@@ -27,9 +27,8 @@ LOCK = "dvc.lock"
 HEAD = "schema: '2.0'\nstages:\n"
 ENTRY = re.compile(r"^(?=  \S)", re.MULTILINE)  # where one begins
 
-_left: dict[
-    str, tuple[str, Any]
-] = {}  # by path: a lock's text as this process left it, and its data
+# By path: the text of a lock as this process left it, and its data.
+_left: dict[str, tuple[str, Any]] = {}
 
 
 def quicken() -> None:

@@ -43,10 +43,7 @@ class Clone(Copy):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    copy = Copy(tmp_path_factory.mktemp("grown"))
-    copy.configure(TINY)
-    copy.repro()
-    copy.commit()
+    copy, _ = Copy.grown(tmp_path_factory)
     copy.run("gto", "register", "delay2", "--version", "v1.0.0")
     return copy
 

@@ -28,12 +28,13 @@ STAGES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize(
     ("garden", "task", "most"),
     [
         ("mips", "bit_shift_right", 3),
-        pytest.param("mips", "add_mod4", 30, marks=pytest.mark.slow),
+        ("mips", "add_mod4", 30),
     ],
 )
 def test_a_task_is_grown_with_the_default_plant(tmp_path: Path, garden, task, most):

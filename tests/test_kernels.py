@@ -170,7 +170,7 @@ def test_reference_is_the_finite_difference(stacked, binarize):
         assert gradient[i] == pytest.approx((up - down) / (2 * h), abs=1e-6)
 
 
-@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("stacked", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_fused_training_is_tinygrads_autograd_and_adam(stacked):
     shape = ((2, 3),), 1, 1, 2, 16, 2, stacked
     recipe, x, y, p = problem(*shape, noise=0.3, binarize=2.0)

@@ -95,6 +95,7 @@ def test_a_task_that_takes_too_long_is_a_row_and_is_tried_again_with_more_time(t
     assert measure(task, results(tmp_path), limit=0) is None
 
 
+@pytest.mark.slow
 def test_a_machine_of_two_states_is_grown_to_its_program_once(tmp_path):
     task, overrides = written(tmp_path), (*FAST, "train.steps=1500")
     row = measure(task, results(tmp_path), overrides=overrides, keep=tmp_path)

@@ -4,6 +4,7 @@ The copies are made once for the whole file. A test that changes parameters puts
 every test finds the first copy as `dvc repro` left it.
 """
 
+import fcntl
 import json
 import os
 import random
@@ -47,23 +48,36 @@ class Copy:
             if (ROOT / name).is_file() and name != "dvc.lock":
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        self.env = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("DVC_", "GIT_", "HYDRA_"))
-        }
-        self.env |= {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "DVC_GLOBAL_CONFIG_DIR": str(folder / ".dvc/tmp/global"),
-            "DVC_SYSTEM_CONFIG_DIR": str(folder / ".dvc/tmp/system"),
-            "DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site"),
-        }
+        self.env = _environment(folder)
         self.run("git", "init", "--quiet")
         self.run("git", "config", "user.name", "Bonsai")
         self.run("git", "config", "user.email", "bonsai@example.org")
         self.commit()
+
+    @classmethod
+    def grown(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple["Copy", list[set[str]]]:
+        """One in which the garden `tiny` is grown, by the first test of a run that asks for it and
+        for all its workers, and what `repro` returned.
+        """
+        shared = tmp_path_factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            shared = shared.parent
+        first, done = shared / "tiny", shared / "tiny.json"
+        with (shared / "tiny.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(first, ignore_errors=True)
+                first.mkdir()
+                made = cls(first)
+                made.configure(TINY)
+                stages = [sorted(found) for found in made.repro()]
+                made.commit()
+                done.write_text(json.dumps(stages))
+        copy = cls.__new__(cls)
+        copy.folder = tmp_path_factory.mktemp("grown") / "copy"
+        copy.env = _environment(copy.folder)
+        shutil.copytree(first, copy.folder, symlinks=True)
+        return copy, [set(found) for found in json.loads(done.read_text())]
 
     def run(self, *command: str, fails: bool = False) -> str:
         """What the command says on stdout and stderr; it has to succeed, or else to fail."""
@@ -100,6 +114,23 @@ class Copy:
         }
 
 
+def _environment(folder: Path) -> dict[str, str]:
+    """That of commands in a copy, which see no settings but its own."""
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DVC_", "GIT_", "HYDRA_"))
+    }
+    return own | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "DVC_GLOBAL_CONFIG_DIR": str(folder / ".dvc/tmp/global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(folder / ".dvc/tmp/system"),
+        "DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site"),
+    }
+
+
 def _ran(said: str) -> set[str]:
     """All but `configure` and `code`, which look at params.yaml and the code when these change."""
     return set(re.findall(r"Running stage '([^']+)'", said)) - {"configure", "code"}
@@ -108,12 +139,9 @@ def _ran(said: str) -> set[str]:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """The garden `tiny`, grown by `python -m stages.configure` and `dvc repro`."""
-    copy = Copy(tmp_path_factory.mktemp("configured"))
-    copy.configure(TINY)
-    ran, cached = copy.repro()
+    copy, (ran, cached) = Copy.grown(tmp_path_factory)
     assert ran == {f"{stage}@{plant}" for stage in STAGES for plant in PLANTS} | {"report"}
     assert not cached
-    copy.commit()
     return copy
 
 

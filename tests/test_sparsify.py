@@ -100,7 +100,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(trained, tmp_path, monkeypatch):
     assert resumed.log.tolist() == whole.log.tolist()
 
 
-@pytest.mark.parametrize("training", [FusedTraining, PlainTraining])
+@pytest.mark.parametrize(
+    "training", [FusedTraining, pytest.param(PlainTraining, marks=pytest.mark.slow)]
+)
 def test_what_is_not_to_be_trained_stays_as_it_is(training):
     a = Architecture(1, ((2, 2),), 1)
     rng = np.random.default_rng(0)
