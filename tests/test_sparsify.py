@@ -271,3 +271,15 @@ def test_it_ends_when_half_of_the_slots_have_had_the_smallest_size_for_long(
     log = np.zeros((len(smallest), 5), np.int32)
     log[:, 0], log[:, 1], log[:, 4] = smallest, median, words
     assert _settled(log, 3) is settled
+
+
+def test_it_ends_when_they_have_settled(trained, monkeypatch):
+    network, data, check = trained
+    network = network.rows(np.resize(np.arange(len(network)), 8))
+    a = network.architecture
+    training = FusedTraining(
+        recipe(a, 8, PACE.rounds * PACE.steps), data.inputs, data.targets, network.parameters
+    )
+    evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
+    monkeypatch.setattr("bonsai.sparsify._settled", lambda log, patience: len(log) == 2)
+    assert len(sparsify(network, training, evaluator, PACE, 0, 20).log) == 2
