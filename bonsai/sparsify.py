@@ -223,7 +223,7 @@ class _Run:
         tried = _tried(slots, wiring, pace, np.random.default_rng([self.seed, n]))
         tried[slots.mending > 0] = slots.mask[slots.mending > 0]
         tried = wiring.live(tried)
-        self.training.restrict(tried)
+        self.training.prune(tried)
         code = wiring.taught(slots.code, tried)
         if self.hinted:
             self.training.retell(code)
@@ -232,7 +232,10 @@ class _Run:
             | {"step": np.full(len(tried), n * pace.steps, np.int32)}
         )
         self.training.advance(pace.steps)
-        state = self.training.state(*MOMENTS)
+        state = {
+            name: np.where(tried, values, np.float32(0))
+            for name, values in self.training.state(*MOMENTS).items()
+        }
         before, after = wiring.size(slots.mask), wiring.size(tried)
         right = self._right(state["parameters"], float(pace.noise[n]))
         kept = (right == self.evaluator.sequences) & (after <= before)

@@ -1,13 +1,13 @@
-// One step of one cell on PAIR x LANES sequences, shared by training (step.cl) and evaluation
-// (evaluate.cl). Each weight is loaded once for the PAIR.
+// What training (step.cl) and evaluation (evaluate.cl) share of networks that are whole (dense.cl) and
+// pruned (sparse.cl): records of the values of PAIR x LANES sequences, their first states, and noise.
 //
 // A record holds the values of LANES sequences at one time: the inputs, then h = [o | s'] of each cell. A
 // cell reads x from the record of this time and s from the record before. The records of a pair follow
 // each other, so that a time takes PAIR * RECORD slots.
 //
-// Compile-time constants (kernels/layout.py): LANES, PAIR, ITEMS (work-items), INPUTS, OUTPUTS,
-// PARAMETERS, LEAK, RECORD, HEAD_N (width), HEAD_H (offset in the record), HEAD_W and HEAD_B
-// (in the parameters), CARRY (states of all cells, at least 1), and
+// Compile-time constants: LANES, PAIR and LEAK; of whole networks also (kernels/layout.py) ITEMS
+// (work-items), INPUTS, OUTPUTS, PARAMETERS, RECORD, CARRY (states of all cells, at least 1), HEAD_N
+// (width), HEAD_H (offset in the record), HEAD_W and HEAD_B (in the parameters), and
 //   CELLS(F) = F(S, S0, Z, C) for each cell: number of states; offsets of s0 in the parameters, of s' in
 //   the record, and of its states among all states
 //   LAYERS(F) = F(n, S, O, R, W, B, X, Z, H, C, FIRST) for each layer: width of x; states it reads; how
@@ -15,7 +15,8 @@
 //   record of this time, of s in the record before, of its neurons in the record, and of its states among
 //   all states; whether x is the network's inputs. A cell is one layer, of O outputs and S recurrent
 //   neurons; a stacked cell is two, outputs and then recurrent neurons that read them.
-// LAYERS_REVERSED(F) is from the last to the first.
+// LAYERS_REVERSED(F) is from the last to the first. Of pruned networks the first line is in their lists,
+// so that one kernel is compiled for all architectures; `edges` is one of these wherever it is used.
 
 #if LANES == 1
 #define STRIDE ITEMS // neighbouring work-items touch neighbouring words
@@ -30,111 +31,25 @@
 typedef __global vec *Slots;
 typedef __global const vec *Data;
 typedef __global const float *Weights;
+typedef __global const int *Edges; // the list of a pruned network, of kernels/edges.py
 
-// Tiles. The compiler keeps what has a name in a register and puts arrays in memory, so that a tile
-// is written out: EACH_n(M) is M(0) ... M(n-1), and SETS(M, k) is M(k, u) for each u of the pair.
-#define EACH_1(M) M(0)
-#define EACH_2(M) EACH_1(M) M(1)
-#define EACH_3(M) EACH_2(M) M(2)
-#define EACH_4(M) EACH_3(M) M(3)
-#define EACH_5(M) EACH_4(M) M(4)
-#define EACH_6(M) EACH_5(M) M(5)
-#define EACH_7(M) EACH_6(M) M(6)
-#define EACH_8(M) EACH_7(M) M(7)
-#if PAIR == 2
-#define SETS(M, k) M(k, 0) M(k, 1)
-#define LARGEST 6 // 12 sums, 2 sources and 1 weight fill 16 registers
+// EACH_SET(M) is M(u) for each u of the pair, which for pruned networks may be four. The compiler
+// keeps what has a name in a register and puts arrays in memory.
+#if PAIR == 4
+#define EACH_SET(M) M(0) M(1) M(2) M(3)
+#elif PAIR == 2
+#define EACH_SET(M) M(0) M(1)
 #else
-#define SETS(M, k) M(k, 0)
-#define LARGEST 8
+#define EACH_SET(M) M(0)
 #endif
-#define DEFINE_TILES(DEFINE) DEFINE(1) DEFINE(2) DEFINE(3) DEFINE(4) DEFINE(5) DEFINE(6) DEFINE(7) DEFINE(8)
-
-// COUNT things in as few tiles as there can be, of two sizes: a tile of one or two takes as long as one
-// of four, for its sums wait for themselves. CALL(TILE) finds the first thing in `at`.
-#define TILE_OF(n, CALL) case n: CALL(n) break;
-#define TILES_OF(NUMBER, SIZE, CALL) \
-    for (int k = 0; k < (NUMBER); k++, at += (SIZE)) \
-        switch (SIZE) { \
-            TILE_OF(1, CALL) TILE_OF(2, CALL) TILE_OF(3, CALL) TILE_OF(4, CALL) \
-            TILE_OF(5, CALL) TILE_OF(6, CALL) TILE_OF(7, CALL) TILE_OF(8, CALL) \
-        }
-#define IN_TILES(COUNT, CALL) { \
-    const int tiles = ((COUNT) + LARGEST - 1) / LARGEST, size = tiles ? (COUNT) / tiles : 0; \
-    const int larger = (COUNT) - size * tiles; \
-    int at = 0; \
-    TILES_OF(larger, size + 1, CALL) \
-    TILES_OF(tiles - larger, size, CALL) \
-}
-
-// TILE neurons from j on: weighted sums, activation, and (to `slopes`, if `keep`) its derivative.
-#define FROM_BIAS(k, u) vec sum##k##_##u = (vec)b[j + k];
-#define SUMS_FROM_BIAS(k) SETS(FROM_BIAS, k)
-#define SOURCE_OF_X(k, u) const vec source##u = AT(x, u * RECORD + i);
-#define SOURCE_OF_S(k, u) const vec source##u = AT(s, u * RECORD + i);
-#define ADD(k, u) sum##k##_##u += w * source##u;
-#define ADD_X(k) { const float w = W[i * J + j + k]; SETS(ADD, k) }
-#define ADD_S(k) { const float w = W[(n + i) * J + j + k]; SETS(ADD, k) }
-#define FINISH_ONE(k, u) { \
-    vec slope; \
-    AT(h, u * RECORD + j + k) = ameo_with_derivative(sum##k##_##u, factor, LEAK, &slope); \
-    if (keep) AT(slopes, u * DELTAS + j + k) = slope; \
-}
-#define FINISH(k) SETS(FINISH_ONE, k)
-#define DEFINE_NEURONS(TILE) \
-inline void neurons_##TILE(const int j, const int n, const int S, const int J, Weights W, Weights b, Data x, \
-                 Data s, Slots h, const bool keep, Slots slopes, float factor) { \
-    EACH_##TILE(SUMS_FROM_BIAS) \
-    for (int i = 0; i < n; i++) { SETS(SOURCE_OF_X, 0) EACH_##TILE(ADD_X) } \
-    for (int i = 0; i < S; i++) { SETS(SOURCE_OF_S, 0) EACH_##TILE(ADD_S) } \
-    EACH_##TILE(FINISH) \
-}
-DEFINE_TILES(DEFINE_NEURONS)
-
-// h = A([x, s] W + b), the J neurons of a layer.
-inline void neurons(const int n, const int S, const int J, Weights W, Weights b, Data x, Data s,
-                    Slots h, const bool keep, Slots slopes, float factor) {
-    #define NEURONS(TILE) neurons_##TILE(at, n, S, J, W, b, x, s, h, keep, slopes, factor);
-    IN_TILES(J, NEURONS)
-}
-
-// All layers for one time. `before` is the record of the time before; slopes are laid out as a record.
-#define FORWARD(n, S, O, R, W, B, X, Z, H, C, FIRST) \
-    neurons(n, S, O + R, p + W, p + B, OFF(now, X), OFF(before, Z), OFF(now, H), keep, \
-            OFF(slopes, H), factor);
-inline void forward(Weights p, Data before, Slots now, const bool keep, Slots slopes, float factor) {
-    LAYERS(FORWARD)
-}
 
 // The integer hash of `bonsai.recipe.hashed`.
 // Source: Chris Wellons, "Prospecting for hash functions", 2018.
 #define HASH(h) h ^= h >> 16; h *= 0x7feb352du; h ^= h >> 15; h *= 0x846ca68bu; h ^= h >> 16
 
 // Uniform in [-1, 1) for one state of LANES sequences at one time, as in `Recipe.noise_at`.
-inline vec uniform_at(const uint seed, const uint steps, uint group, uint t, uint state) {
-    uvec h = seed + ((group * LANES + LANE_NUMBERS) * steps + t) * CARRY + state;
+inline vec uniform_at(const uint seed, const uint steps, uint group, uint t, uint states, uint state) {
+    uvec h = seed + ((group * LANES + LANE_NUMBERS) * steps + t) * states + state;
     HASH(h);
     return AS_VEC(AS_IVEC((h >> 9) | 0x3f800000u)) * 2.0f - 3.0f;
-}
-
-// Adds noise of this size to the states in a record; no two groups of sequences have the same.
-#define DISTURB(S, S0, Z, C) \
-    for (int i = 0; i < S; i++) AT(record, Z + i) += noise * uniform_at(seed, steps, group, t, C + i);
-inline void disturb(Slots record, const float noise, const uint seed, const uint steps,
-                    const uint group, const uint t) {
-    CELLS(DISTURB)
-}
-
-#define START(S, S0, Z, C) \
-    for (int i = 0; i < S; i++) AT(record, Z + i) = (vec)p[S0 + i];
-inline void start(Weights p, Slots record) { CELLS(START) }
-
-inline vec head(Weights p, Data record, const int o) {
-    vec even = (vec)p[HEAD_B + o], odd = (vec)0.0f; // two sums, so that neither waits for itself
-    for (int i = 0; i + 1 < HEAD_N; i += 2) {
-        even += p[HEAD_W + i * OUTPUTS + o] * AT(record, HEAD_H + i);
-        odd += p[HEAD_W + (i + 1) * OUTPUTS + o] * AT(record, HEAD_H + i + 1);
-    }
-    if (HEAD_N & 1) even += p[HEAD_W + (HEAD_N - 1) * OUTPUTS + o] * AT(record, HEAD_H + HEAD_N - 1);
-    return even + odd;
 }

@@ -1,17 +1,21 @@
 """How many sequences candidates get right: networks (`evaluate.cl`) and graphs (`graph.cl`)."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 from bonsai.graph import Graph
 from bonsai.network import Architecture
 from kernels.device import open_device
+from kernels.edges import EdgeLists
 from kernels.layout import as_float, cell_constants, expect_fit, interleaved, record
 from kernels.program import contents, on_device, overwrite, repeated, source
 
-BATCH = 1024  # dense candidates a launch
-BLOCK = 4  # groups of sequences that a CPU takes through a graph at once
+BATCH = 1024  # candidates a launch
+LISTS = 1 << 23  # numbers in lists of their edges, at most
+PRUNED = 0.4  # share of the weights below which it takes less time to go by lists of edges
+BLOCK = 4  # groups of sequences that a CPU takes through a pruned network or a graph at once
 EDGE_AT, SOURCE, BIAS, WEIGHT, INITIAL = 1, 3, 5, 6, 7  # places in `_table`
 
 
@@ -55,38 +59,12 @@ class Evaluator:
     ) -> None:
         self.held = Sequences(inputs, targets)
         self.held.expect_fit(architecture.inputs, architecture.outputs)
-        device = open_device()
         self.architecture = architecture
         self.sequences = len(inputs)
-        self._early, self._lanes = early, device.lanes
-        # On a CPU one candidate is work enough for a core; a GPU takes many parts of it at once.
-        items = BATCH if device.is_cpu else max(BATCH, device.items)
-        self._items, self._one_part = items, device.is_cpu
-        constants = cell_constants(architecture) | {
-            "LANES": device.lanes,
-            "PAIR": 1,
-            "ITEMS": items,
-            "LEAK": as_float(leak),
-        }
-        values = items * 2 * record(architecture) * device.lanes
-        self._right = on_device(np.zeros(items, np.int32))
-        self._parameters = on_device(np.zeros((BATCH, architecture.size), np.float32))
-        self._limits = on_device(np.zeros(5, np.int32))
-        self._settings = on_device(np.zeros(2, np.float32))  # factor and noise
-        self._count = repeated(
-            source(constants, "ameo.cl", "count.cl", "cell.cl", "evaluate.cl"),
-            "evaluate",
-            2,
-            -(-items // device.group),
-            device.group,
-            self._right,
-            on_device(np.zeros(values, np.float32)),
-            self._parameters,
-            self.held.inputs,
-            self.held.targets,
-            self._limits,
-            self._settings,
-        )
+        self._early = early
+        self._edges = EdgeLists(architecture)
+        self._whole = cache(lambda: _Launch(architecture, leak, self.held, None))
+        self._pruned = cache(lambda: _Launch(architecture, leak, self.held, self._edges))
 
     def right(
         self,
@@ -97,24 +75,26 @@ class Evaluator:
     ) -> np.ndarray:
         """(C, P) to (C,) int32: sequences right, out of the first `sequences` (all by default).
 
+        On a CPU pruned networks take the time of the weights that they have left.
+
         factor: of the activation
         noise: each state gets a uniform random number up to this added after each step, the same
         ones for every candidate
         """
-        groups = (sequences or self.sequences) // self._lanes
-        overwrite(self._settings, np.array([factor, noise], np.float32))
-        padded = np.zeros((BATCH, self.architecture.size), np.float32)
-        counts = []
-        for first in range(0, len(parameters), BATCH):
-            some = parameters[first : first + BATCH]
-            padded[: len(some)] = some
-            overwrite(self._parameters, padded)
-            parts = 1 if self._one_part else min(groups, self._items // len(some))
-            limits = [len(some), groups, parts, self.held.shape[1], self._early]
-            overwrite(self._limits, np.array(limits, np.int32))
-            self._count()
-            told = contents(self._right)[: len(some) * parts]
-            counts.append(_in_all(told.reshape(len(some), parts)))
+        left = self._edges.left(parameters)
+        pruned = open_device().is_cpu and self._edges.share(left) < PRUNED
+        launch = self._pruned() if pruned else self._whole()
+        held = self.sequences if sequences is None else sequences
+        counts = [
+            launch.right(
+                parameters[i : i + launch.most],
+                left[i : i + launch.most],
+                held,
+                [factor, noise],
+                self._early,
+            )
+            for i in range(0, len(parameters), launch.most)
+        ]
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
 
     def right_sparse(self, graphs: Sequence[Graph]) -> np.ndarray:
@@ -122,6 +102,75 @@ class Evaluator:
         edges alone. Sums are the same but for the order of those of the head.
         """
         return GraphEvaluator(graphs, self.held, self._early).right()
+
+
+class _Launch:
+    """The kernel `evaluate` for whole networks, or for pruned ones if there are lists of edges.
+
+    most: candidates a call
+    """
+
+    def __init__(
+        self, architecture: Architecture, leak: float, held: Sequences, edges: EdgeLists | None
+    ) -> None:
+        device = open_device()
+        self._held, self._edges, self._lanes = held, edges, device.lanes
+        size = edges.size if edges else 0
+        self.most = max(16, min(BATCH, LISTS // size)) if size else BATCH
+        # On a CPU one candidate is work enough for a core; a GPU takes many parts of it at once.
+        items = self.most if device.is_cpu else max(self.most, device.items)
+        self._items, self._one_part = items, device.is_cpu
+        pair = BLOCK if edges else 1
+        constants = {"LANES": device.lanes, "PAIR": pair, "LEAK": as_float(leak)}
+        if not edges:
+            constants |= {"ITEMS": items, "LIST": 0} | cell_constants(architecture)
+        values = items * 2 * pair * record(architecture) * device.lanes
+        self._right = on_device(np.zeros(items, np.int32))
+        self._parameters = on_device(np.zeros((self.most, architecture.size), np.float32))
+        self._lists = on_device(np.zeros((self.most, size) if size else 1, np.int32))
+        self._limits = on_device(np.zeros(6, np.int32))
+        self._settings = on_device(np.zeros(2, np.float32))  # factor and noise
+        forward = "sparse.cl" if edges else "dense.cl"
+        self._count = repeated(
+            source(constants, "ameo.cl", "count.cl", "cell.cl", forward, "evaluate.cl"),
+            "evaluate",
+            2,
+            -(-items // device.group),
+            device.group,
+            self._right,
+            on_device(np.zeros(values, np.float32)),
+            self._parameters,
+            self._lists,
+            held.inputs,
+            held.targets,
+            self._limits,
+            self._settings,
+        )
+
+    def right(
+        self,
+        parameters: np.ndarray,
+        left: np.ndarray,
+        sequences: int,
+        settings: list[float],
+        early: bool,
+    ) -> np.ndarray:
+        """(C,) int32 for `most` candidates at most.
+
+        left: (C, P) bool, the weights and biases of each one that a head depends on
+        settings: the activation's factor, and the noise on the states
+        """
+        count, groups = len(parameters), sequences // self._lanes
+        parts = 1 if self._one_part else min(groups, self._items // count)
+        overwrite(self._settings, np.array(settings, np.float32))
+        overwrite(self._parameters, parameters.astype(np.float32, copy=False))
+        if self._edges:
+            overwrite(self._lists, self._edges.of(left))
+        limits = [count, groups, parts, self._held.shape[1], early, self._items]
+        overwrite(self._limits, np.array(limits, np.int32))
+        self._count()
+        told = contents(self._right)[: count * parts]
+        return _in_all(told.reshape(count, parts))
 
 
 class GraphEvaluator:

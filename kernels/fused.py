@@ -9,7 +9,7 @@ Scratch memory is ITEMS (2 ((T+1) H + T (H+Y)) + P) vectors of 4 LANES bytes, wi
 over the cells and ITEMS = restarts x chunks: 2.2 MB for 32 restarts of (12, 6), T = 24, on a CPU.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tinygrad import Tensor
@@ -18,14 +18,17 @@ from bonsai.hints import Hints
 from bonsai.network import Architecture
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
+from kernels.edges import EdgeLists
 from kernels.layout import as_float, cell_constants, expect_fit, interleaved, record
 from kernels.program import Replay, contents, launch, on_device, overwrite, source
 
 STATE = ("parameters", "mean", "square", "step", "history")
 WRITTEN = (*STATE, "partial", "scratch", "shared")  # by kernels, in the order of their arguments
-SEQUENCES = ("inputs", "targets", "features", "code", "numbers")
+SEQUENCES = ("inputs", "targets", "features", "code", "numbers", "lists")
 SEVERAL = 25  # steps a launch, on a CPU
 SHARED = 16  # words that the workers of a restart share: a line of the cache
+DENSE = ("ameo.cl", "cell.cl", "dense.cl", "dense_backward.cl", "step.cl")
+SPARSE = ("ameo.cl", "cell.cl", "sparse.cl", "sparse_backward.cl", "step.cl")
 CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
 
 
@@ -60,21 +63,23 @@ class FusedTraining:
         told = np.zeros((0, recipe.length, 0)) if hints is None else hints.features
         code = np.full((r, 1), -1) if hints is None else hints.code
         rows = 1 if device.is_cpu else min(device.rows, a.size)
-        constants = cell_constants(a) | {
+        steps = recipe.batch * recipe.length
+        own: dict[str, int] = {  # in the order of `sparse.cl`
+            "STEPS": recipe.length,
             "FEATURES": told.shape[2],
+            "RESTARTS": r,
+            "CHUNKS": chunks,
+            "GROUPS": groups,
+            "BLOCK": block(a, recipe.length, pair * device.lanes),
+        }
+        shares = {
+            "SCALE": 1 / (steps * a.outputs),
+            "PULL": 1 / (steps * max(1, sum(s for _, s in a.cells))),
+        }
+        general: dict[str, object] = {
             "PAIR": pair,
             "LANES": device.lanes,
             "UNIT": UNIT // device.lanes,
-            "RESTARTS": r,
-            "CHUNKS": chunks,
-            "ITEMS": r * chunks,
-            "GROUPS": groups,
-            "STEPS": recipe.length,
-            "BLOCK": block(a, recipe.length, pair * device.lanes),
-            "PULL": as_float(
-                1 / (recipe.batch * recipe.length * max(1, sum(s for _, s in a.cells)))
-            ),
-            "SCALE": as_float(1 / (recipe.batch * recipe.length * a.outputs)),
             "LEAK": as_float(recipe.leak),
             "THRESHOLD": as_float(recipe.regularizer.threshold),
             "STEEPNESS": as_float(recipe.regularizer.steepness),
@@ -87,10 +92,17 @@ class FusedTraining:
             "BETA2": as_float(BETA2),
             "EPSILON": as_float(EPSILON),
         }
-        self._texts = {  # apart, for no kernel is compiled that is not launched
-            kernel: source(constants | {"JOINED": joined}, "ameo.cl", "cell.cl", "step.cl")
-            for kernel, joined in (("gradient", 0), ("update", 0), ("gradient_and_update", 1))
-        }
+        self._general = general
+        self._texts = texts(
+            general
+            | {"LIST": 0, "ITEMS": r * chunks}
+            | cell_constants(a)
+            | own
+            | {name: as_float(value) for name, value in shares.items()},
+            DENSE,
+        )
+        bits = np.array([*shares.values()], np.float32).view(np.int32)
+        self._about = [*own.values(), *bits.tolist()]
         self._work = (-(-r * chunks // device.group), device.group)
         self._rows = (r, rows)
 
@@ -110,6 +122,7 @@ class FusedTraining:
             "features": interleaved(told, device.lanes),
             "code": code.astype(np.int32).reshape(-1),
             "numbers": np.array([recipe.seed, recipe.noise_seed, len(inputs) // UNIT], np.uint32),
+            "lists": np.zeros(1, np.int32),
             "share": recipe.regularizer.share(a),
             "mask": np.ones((r, a.size), np.float32),
             "table": recipe.table,
@@ -119,6 +132,7 @@ class FusedTraining:
         self._taken = 1  # steps that a launch takes now
         self._ahead = recipe.steps  # that the recipe has still
         self._replay = Replay(self._launch)
+        self._edges: EdgeLists | None = None
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned; what is left out stays as it is."""
@@ -131,6 +145,24 @@ class FusedTraining:
     def restrict(self, mask: np.ndarray) -> None:
         """From now on parameters (R, P) that `mask` has False for stay as they are."""
         overwrite(self._on["mask"], mask.astype(np.float32))
+
+    def prune(self, mask: np.ndarray) -> None:
+        """From now on weights and biases that `mask` (R, P) has False for are 0, and stay so.
+
+        Heads have to depend on all that it has True for. On a CPU what it leaves out is not
+        computed any more, and the rest comes out with the same bits.
+        """
+        self.restrict(mask)
+        if not self._is_cpu:
+            return
+        if self._edges is None:
+            self._edges = EdgeLists(self.recipe.architecture, self._about)
+            self._texts = texts(self._general, SPARSE)
+            lists = np.zeros((len(mask), self._edges.size), np.int32)
+            self._on["lists"] = on_device(lists)
+            self._replay = Replay(self._launch)
+        overwrite(self._on["lists"], self._edges.of(mask))
+        overwrite(self._on["partial"], np.zeros(self._on["partial"].shape, np.float32))
 
     def retell(self, code: np.ndarray) -> None:
         """From now on state neurons (R, S) are taught these features; -1 for none."""
@@ -186,7 +218,7 @@ class FusedTraining:
             self._on |= self._after("gradient_and_update", self._work, WRITTEN, read)
         else:
             self._on |= self._gradient()
-            self._on |= self._after("update", self._rows, STATE, ("partial", *rest))
+            self._on |= self._after("update", self._rows, STATE, ("partial", "lists", *rest))
         # All of them: what is left lazy would run its kernels again in the next call.
         Tensor.realize(*(self._on[name] for name in WRITTEN))
 
@@ -197,6 +229,14 @@ class FusedTraining:
         given = [self._on[name] for name in (*written, *read)]
         after = launch(self._texts[kernel], kernel, len(written), *work, *given)
         return dict(zip(written, after[: len(written)], strict=True))
+
+
+def texts(constants: Mapping[str, object], files: Sequence[str]) -> dict[str, str]:
+    """The source of each kernel: apart, for none is compiled that is not launched."""
+    return {
+        kernel: source({**constants, "JOINED": joined}, *files)
+        for kernel, joined in (("gradient", 0), ("update", 0), ("gradient_and_update", 1))
+    }
 
 
 def block(a: Architecture, length: int, lanes: int) -> int:

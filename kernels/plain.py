@@ -79,6 +79,9 @@ class PlainTraining:
     def restrict(self, mask: np.ndarray) -> None:
         self._mask.assign(Tensor(mask)).realize()
 
+    def prune(self, mask: np.ndarray) -> None:
+        self.restrict(mask)
+
     def retell(self, code: np.ndarray) -> None:
         assert self._hints is not None, "it was made without hints"
         self._hints = replace(self._hints, code=code)

@@ -1,16 +1,20 @@
-"""DVC with quick YAML: python -m stages.dvc repro, and any other command of DVC's
+"""DVC, quickly: python -m stages.dvc repro, and any other command of DVC's
 
 No stage of the pipeline: `make repro` and `make grow` call it. After every stage DVC parses and
 writes all of `dvc.lock` in Python, to keep comments that it has none of: two seconds and more,
 longer than many a stage takes. Here it is parsed once, by libyaml, and what DVC makes of the stage
 that ran takes the place of its old entry. `params.yaml`, which DVC reads four times a stage, is
-parsed once. The bytes are the same, and all else is DVC's own.
+parsed once. And on Linux our stages are forks of one process (`stages/forkserver.py`), as soon as
+that has loaded. The bytes are the same, and all else is DVC's own.
 """
 
 import copy
+import os
 import re
+import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,22 +23,37 @@ from typing import Any
 
 from dvc import dvcfile
 from dvc.cli import main
+from dvc.stage import run as dvc_run
+from dvc.stage.exceptions import StageCmdFailedError
 from dvc.utils import serialize
 
 from bonsai.artifact import save_text
+from stages.forkserver import ForkServer
 
 LOCK = "dvc.lock"
 HEAD = "schema: '2.0'\nstages:\n"
+BIN = ".venv/bin"
+COMMAND = re.compile(  # what dvc.yaml has for a stage
+    rf'PATH="\$DVC_ROOT/{re.escape(BIN)}:\$PATH" python -m (?P<name>stages\.\w+)(?P<rest>( \w+)*)'
+)
 ENTRY = re.compile(r"^(?=  \S)", re.MULTILINE)  # where one begins
 
 # By path: the text of a lock as this process left it, and its data.
 _left: dict[str, tuple[str, Any]] = {}
 
 
-def quicken() -> None:
+@contextmanager
+def quicken() -> Iterator[None]:
     """Let this process's DVC use what follows."""
     dvcfile.modify_yaml = modify_yaml
     serialize.LOADERS[".yaml"] = load_yaml
+    forks = Forks()
+    if sys.platform == "linux":  # elsewhere libraries of the system may not be forked
+        dvc_run._run = forks.run
+    try:
+        yield
+    finally:
+        forks.close()
 
 
 @contextmanager
@@ -79,14 +98,68 @@ def load_yaml(path: str, fs: Any = None, **options: Any) -> Any:
             raise serialize.EncodingError(path, "utf-8") from e
 
 
+class Forks:
+    """Runs commands of DVC's stages: by DVC, or in forks of a server if one has loaded."""
+
+    def __init__(self) -> None:
+        self._server: ForkServer | None = None
+        self._by_dvc = dvc_run._run
+
+    def run(self, executable: str, command: str, **options: Any) -> None:
+        """As DVC's."""
+        asked = _asked(command, options["cwd"], options["env"])
+        status = None
+        if asked and self._server and self._server.ready():
+            with _ignored(signal.SIGINT):  # it is the stage's, as in DVC
+                status = self._server.run(*asked)
+            if status is None:
+                self.close()
+        elif asked and not self._server:
+            self._server = ForkServer()
+        if status is None:
+            self._by_dvc(executable, command, **options)
+        elif status != 0:
+            raise StageCmdFailedError(command, status)
+
+    def close(self) -> None:
+        if self._server:
+            self._server.close()
+            self._server = None
+
+
+def _asked(
+    command: str, folder: str, env: dict[str, str]
+) -> tuple[str, list[str], dict[str, str]] | None:
+    """What a fork server needs to run the command, if it can: module, arguments, environment."""
+    found = COMMAND.fullmatch(command)
+    if not found or threading.current_thread() is not threading.main_thread():
+        return None
+    env = {**env, "PATH": f"{env['DVC_ROOT']}/{BIN}:{env.get('PATH', os.defpath)}"}
+    python = shutil.which("python", path=env["PATH"])
+    same = python and Path(python).parent.samefile(Path(sys.executable).parent)
+    if not same or not Path(folder).samefile("."):
+        return None
+    return found["name"], found["rest"].split(), env
+
+
+@contextmanager
+def _ignored(number: int) -> Iterator[None]:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @lru_cache(maxsize=4)
 def _parsed(text: str, path: str) -> Any:
     return serialize.parse_yaml(text, path)
 
 
 if __name__ == "__main__":
-    quicken()
     # This package lets a stage end in a way of its own; DVC has another.
     sys.excepthook, sys.unraisablehook = sys.__excepthook__, sys.__unraisablehook__
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    sys.exit(main(sys.argv[1:]))
+    with quicken():
+        status = main(sys.argv[1:])
+    sys.exit(status)

@@ -15,7 +15,9 @@ from bonsai.hints import Hints
 from bonsai.network import Architecture, Network
 from bonsai.prune import eliminate_dead_code
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe, Regularizer
+from bonsai.wiring import Wiring
 from kernels.device import open_device
+from kernels.edges import HEAD, EdgeLists
 from kernels.evaluate import BLOCK, Evaluator, GraphEvaluator, Sequences
 from kernels.fused import FusedTraining
 from kernels.oracle import forward, loss_and_gradient, states
@@ -334,6 +336,102 @@ def test_graph_evaluation_counts_what_graphs_get_right(shape):
     whole = BLOCK * device.lanes if device.is_cpu else 1
     stopped = hasty < len(x)
     np.testing.assert_array_equal(hasty[stopped], passed[stopped] // whole * whole)
+
+
+def pruned(recipe, p, density, told=None):
+    """Parameters of which so many are left that a head depends on, and a mask of these."""
+    wiring = Wiring(recipe.architecture)
+    kept = np.random.default_rng(5).random(p.shape) < density
+    mask = wiring.live(kept | ~wiring.counted)
+    if told is not None:
+        told.code[:] = wiring.taught(told.code, mask)
+    return np.where(mask, p, np.float32(0)), mask
+
+
+@pytest.mark.parametrize("shape", EVERY, ids=str)
+@pytest.mark.parametrize(("density", "hinted"), [(0.15, False), (0.5, True), (1.0, False)])
+def test_pruned_training_gives_the_bits_of_whole_training(shape, density, hinted):
+    recipe, x, y, p = problem(*shape, noise=0.1, binarize=1.0)
+    told = some_hints(recipe, len(x)) if hinted else None
+    p, mask = pruned(recipe, p, density, told)
+    found = []
+    for prune in (False, True):
+        training = FusedTraining(recipe, x, y, p, told)
+        (training.prune if prune else training.restrict)(mask)
+        training.resume({"step": np.full(recipe.restarts, 10, np.int32)})
+        loss, gradient = training.gradient()
+        training.advance(30)
+        state = training.state()
+        moments = {name: np.where(mask, state[name], 0) for name in ("mean", "square")}
+        found.append(state | moments | {"loss": loss, "gradient": np.where(mask, gradient, 0)})
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(found[1][name], values, name)
+    assert (found[0]["gradient"] != 0).any() or density < 0.5
+
+
+def test_pruned_training_leaves_the_rest_out():
+    recipe, x, y, p = problem(*EVERY[4])
+    p, mask = pruned(recipe, p, 0.3)
+    training = FusedTraining(recipe, x, y, p)
+    training.advance(5)  # whole
+    training.prune(mask)
+    training.resume({"parameters": p, "mean": 0 * p, "square": 0 * p})
+    _, gradient = training.gradient()
+    training.advance(30)
+    state = training.state()
+    weights = recipe.architecture.mask("weight")
+    if open_device().is_cpu:
+        assert not gradient[~mask & weights].any()
+        assert not state["square"][~mask & weights].any()
+    assert not state["parameters"][~mask].any()
+    fewer = mask & (np.random.default_rng(6).random(mask.shape) < 0.5)
+    fewer = Wiring(recipe.architecture).live(fewer | (mask & ~weights))
+    training.prune(fewer)
+    training.resume({"parameters": np.where(fewer, p, np.float32(0))})
+    again = FusedTraining(recipe, x, y, np.where(fewer, p, np.float32(0)))
+    again.restrict(fewer)
+    again.resume({"step": training.state()["step"]})
+    np.testing.assert_array_equal(
+        np.where(fewer, training.gradient()[1], 0), np.where(fewer, again.gradient()[1], 0)
+    )
+
+
+@pytest.mark.parametrize("shape", EVERY[3:], ids=str)
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize("early", [False, True])
+def test_pruned_evaluation_counts_what_whole_evaluation_does(shape, noise, early, monkeypatch):
+    recipe, x, _, p = problem(*shape)
+    a, x = recipe.architecture, x[:112]  # not a multiple of what is evaluated at once
+    p, _ = pruned(recipe, np.concatenate([p] * (40 // len(p) + 1)), 0.5)
+    p[3::4] += 0.001  # whole ones
+    y = np.sign(forward(a, p[0], x, FACTOR, LEAK))
+    y[1:] *= np.random.default_rng(0).random(y[1:].shape) < 0.1
+    y[0] = 0
+    evaluator = Evaluator(a, LEAK, x, y, early=early)
+    monkeypatch.setattr(kernels.evaluate, "LISTS", 1 << 14)  # no more than some a launch
+    found = []
+    for below in (0.0, 2.0):
+        monkeypatch.setattr(kernels.evaluate, "PRUNED", below)
+        found.append(evaluator.right(p, FACTOR, noise=noise))
+        one = evaluator.right(p[1:2], FACTOR, 48, noise)
+        np.testing.assert_array_equal(one, evaluator.right(p[:3], FACTOR, 48, noise)[1:2])
+        assert evaluator.right(p[:0], FACTOR).shape == (0,)
+    np.testing.assert_array_equal(*found)
+    assert len(set(found[0].tolist())) > 1
+
+
+def test_lists_have_what_a_head_depends_on_alone():
+    a = Architecture(2, ((3, 2), (2, 1)), 1)
+    lists = EdgeLists(a)
+    p = np.zeros((2, a.size), np.float32)
+    (head,) = np.flatnonzero(a.mask("weight"))[-2:-1]
+    second = a.layers[1].weight
+    p[0, [head, second.offset, a.layers[0].weight.offset]] = 1  # of one neuron of each cell
+    p[1, [second.offset, a.layers[0].weight.offset]] = 1  # that no head reads
+    left = lists.left(p)
+    assert (left & (a.mask("weight") | a.mask("bias"))).sum(axis=1).tolist() == [3, 0]
+    assert lists.of(left)[:, HEAD - 1].tolist() == [2, 0]  # neurons
+    assert lists.share(left) == pytest.approx(3 / (2 * a.mask("weight").sum()))
 
 
 @pytest.fixture

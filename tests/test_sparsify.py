@@ -198,9 +198,9 @@ class Recorded(FusedTraining):
         self.told: list[np.ndarray] = []
         self.started: list[np.ndarray] = []
 
-    def restrict(self, mask):
+    def prune(self, mask):
         self.left.append(mask.copy())
-        super().restrict(mask)
+        super().prune(mask)
 
     def retell(self, code):
         self.told.append(code.copy())

@@ -1,0 +1,191 @@
+// The way back of whole networks: deltas, and dL/dW as register tiles. Compile-time constants: those of
+// step.cl.
+
+// out = W delta of N rows of J columns, added to what is there if `add`.
+#define FROM_OUT(k, u) vec sum##k##_##u = add ? out[(i + k) * PAIR + u] : (vec)0.0f;
+#define SUMS_FROM_OUT(k) SETS(FROM_OUT, k)
+#define SOURCE_OF_DELTA(k, u) const vec source##u = AT(delta, u * DELTAS + j);
+#define ADD_DELTA(k) { const float w = W[(i + k) * J + j]; SETS(ADD, k) }
+#define STORE_ONE(k, u) out[(i + k) * PAIR + u] = sum##k##_##u;
+#define STORE(k) SETS(STORE_ONE, k)
+#define DEFINE_TRANSPOSED(TILE) \
+inline void transposed_##TILE(const int i, const int J, Weights W, Slots delta, const bool add, vec *out) { \
+    EACH_##TILE(SUMS_FROM_OUT) \
+    for (int j = 0; j < J; j++) { SETS(SOURCE_OF_DELTA, 0) EACH_##TILE(ADD_DELTA) } \
+    EACH_##TILE(STORE) \
+}
+DEFINE_TILES(DEFINE_TRANSPOSED)
+inline void transposed(const int N, const int J, Weights W, Slots delta, const bool add, vec *out) {
+    #define TRANSPOSED(TILE) transposed_##TILE(at, J, W, delta, add, out);
+    IN_TILES(N, TRANSPOSED)
+}
+
+// A tile of A x B of dL/dW: left (x) delta summed over some records, added to what is there if `add`.
+#define COLUMNS_1(M, a) M(a, 0)
+#define COLUMNS_2(M, a) COLUMNS_1(M, a) M(a, 1)
+#define COLUMNS_3(M, a) COLUMNS_2(M, a) M(a, 2)
+#define COLUMNS_4(M, a) COLUMNS_3(M, a) M(a, 3)
+#define COLUMNS_8(M, a) COLUMNS_4(M, a) M(a, 4) M(a, 5) M(a, 6) M(a, 7)
+#define ROWS_1(COLUMNS, M) COLUMNS(M, 0)
+#define ROWS_2(COLUMNS, M) ROWS_1(COLUMNS, M) COLUMNS(M, 1)
+#define ROWS_3(COLUMNS, M) ROWS_2(COLUMNS, M) COLUMNS(M, 2)
+#define ROWS_8(COLUMNS, M) ROWS_3(COLUMNS, M) COLUMNS(M, 3) COLUMNS(M, 4) COLUMNS(M, 5) COLUMNS(M, 6) \
+    COLUMNS(M, 7)
+#define LOAD_SUM(a, b) vec sum##a##b = add ? AT(gradient, a * J + b) : (vec)0.0f;
+#define LEFT(a) const vec left##a = AT(left, t * RECORD + a);
+#define RIGHT(b) const vec right##b = AT(delta, t * DELTAS + b);
+#define ADD_OUTER(a, b) sum##a##b += left##a * right##b;
+#define STORE_SUM(a, b) AT(gradient, a * J + b) = sum##a##b;
+#define DEFINE_OUTER(A, B) \
+inline void outer_##A##B(const int records, const int J, Data left, Slots delta, const bool add, \
+                         Slots gradient) { \
+    ROWS_##A(COLUMNS_##B, LOAD_SUM) \
+    for (int t = 0; t < records; t++) { \
+        EACH_##A(LEFT) \
+        EACH_##B(RIGHT) \
+        ROWS_##A(COLUMNS_##B, ADD_OUTER) \
+    } \
+    ROWS_##A(COLUMNS_##B, STORE_SUM) \
+}
+// Three rows of three, or eight in a row or a column: enough sums that none waits for itself, and few
+// enough that with their sources they fit 16 registers in whatever order the compiler takes them.
+DEFINE_OUTER(3, 3)
+DEFINE_OUTER(3, 2)
+DEFINE_OUTER(3, 1)
+DEFINE_OUTER(2, 4)
+DEFINE_OUTER(2, 2)
+DEFINE_OUTER(2, 1)
+DEFINE_OUTER(1, 8)
+DEFINE_OUTER(1, 4)
+DEFINE_OUTER(1, 2)
+DEFINE_OUTER(1, 1)
+DEFINE_OUTER(8, 1)
+
+// dL/dW (N, J) of one source of one layer.
+inline void outer(const int N, const int J, const int records, Data left, Slots delta,
+                  const bool add, Slots gradient) {
+    #define OUTER(A, B) \
+        { outer_##A##B(records, J, OFF(left, i), OFF(delta, j), add, OFF(gradient, i * J + j)); j += B; }
+    int i = 0;
+    if (J == 1)
+        for (; i + 8 <= N; i += 8) { int j = 0; OUTER(8, 1) }
+    for (; i + 3 <= N; i += 3) {
+        int j = 0;
+        while (j + 3 <= J) OUTER(3, 3)
+        if (J % 3 == 2) OUTER(3, 2)
+        if (J % 3 == 1) OUTER(3, 1)
+    }
+    if (N - i == 2) {
+        int j = 0;
+        while (j + 4 <= J) OUTER(2, 4)
+        if (J & 2) OUTER(2, 2)
+        if (J & 1) OUTER(2, 1)
+    }
+    if (N - i == 1) {
+        int j = 0;
+        while (j + 8 <= J) OUTER(1, 8)
+        if (J & 4) OUTER(1, 4)
+        if (J & 2) OUTER(1, 2)
+        if (J & 1) OUTER(1, 1)
+    }
+}
+
+// dL/db (J)
+#define FROM_GRADIENT(k) vec sum##k = add ? AT(gradient, j + k) : (vec)0.0f;
+#define ADD_BIAS(k) sum##k += AT(delta, t * DELTAS + j + k);
+#define TO_GRADIENT(k) AT(gradient, j + k) = sum##k;
+#define BIASES(TILE) { \
+    EACH_##TILE(FROM_GRADIENT) \
+    for (int t = 0; t < records; t++) { EACH_##TILE(ADD_BIAS) } \
+    EACH_##TILE(TO_GRADIENT) \
+    j += TILE; \
+}
+inline void bias_gradient(const int J, const int records, Slots delta, const bool add, Slots gradient) {
+    int j = 0;
+    while (j + 8 <= J) BIASES(8)
+    if (J & 4) BIASES(4)
+    if (J & 2) BIASES(2)
+    if (J & 1) BIASES(1)
+}
+
+inline void begin_total(Edges edges, Slots total) {
+    #define NOTHING(S, S0, Z, C) \
+        for (int i = 0; i < S; i++) AT(total, S0 + i) = (vec)0.0f;
+    CELLS(NOTHING)
+}
+
+// The states that a hint's code names become the feature told for this time, and their slopes the whole
+// delta of the penalty for what they were.
+inline void force(Edges edges, Edges code, const Data *told, Slots now, Slots d) {
+    #define FORCE(S, S0, Z, C) \
+        for (int i = 0; i < S; i++) { \
+            const int feature = code[C + i]; \
+            for (int u = 0; u < PAIR && feature >= 0; u++) { \
+                const vec h = told[u][feature]; \
+                AT(d, u * DELTAS + Z + i) *= (2.0f * PULL) * (AT(now, u * RECORD + Z + i) - h); \
+                AT(now, u * RECORD + Z + i) = h; \
+            } \
+        }
+    CELLS(FORCE)
+}
+
+// From the slopes of one pair's records to deltas, step by step, and `total` with the gradient, added to
+// what is there if `add`.
+inline void backward(Edges edges, Weights p, Slots records, Slots deltas, Slots total, bool add,
+                     const float pull, const bool hinted, Edges code) {
+    vec carry[CARRY * PAIR], back[BACK * PAIR];
+    for (int i = 0; i < CARRY * PAIR; i++) carry[i] = (vec)0.0f;
+    for (int end = STEPS; end > 0; end -= BLOCK) {
+        const int begin = end > BLOCK ? end - BLOCK : 0;
+        for (int t = end - 1; t >= begin; t--) {
+            const Slots d = OFF(deltas, PAIR * t * DELTAS);
+            if (pull > 0.0f) {
+                #define BINARIZE(S, S0, Z, C) \
+                    for (int u = 0; u < PAIR; u++) \
+                        for (int i = 0; i < S; i++) { \
+                            const vec s = AT(records, (PAIR * (t + 1) + u) * RECORD + Z + i); \
+                            carry[(C + i) * PAIR + u] += pull * (s * (s * s - 1.0f)); \
+                        }
+                CELLS(BINARIZE)
+            }
+            // What a hint has replaced has its whole delta already.
+            #define HINT(S, S0, Z, C) \
+                for (int i = 0; i < S * PAIR; i++) \
+                    if (code[C + i / PAIR] >= 0) \
+                        carry[C * PAIR + i] = (vec)1.0f;
+            if (hinted) { CELLS(HINT) }
+            transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(d, RECORD), false, back);
+            // Recurrent neurons alone add to the gradient of the outputs that they read, and
+            // outputs alone to that of the states, which the recurrent neurons began.
+            #define TIMES_BACK(j, u) AT(delta, u * DELTAS + j) *= back[(j) * PAIR + u];
+            #define TIMES_CARRIED(j, u) AT(carrying, u * DELTAS + j) *= carried[(j) * PAIR + u];
+            #define BACKWARD(n, S, O, R, W, B, X, Z, H, C, FIRST) { \
+                const Slots delta = OFF(d, H); \
+                for (int j = 0; j < O; j++) { SETS(TIMES_BACK, j) } \
+                const Slots carrying = OFF(delta, O); \
+                const vec *carried = carry + C * PAIR; \
+                for (int j = 0; j < R; j++) { SETS(TIMES_CARRIED, j) } \
+                if (!FIRST) transposed(n, O + R, p + W, delta, O == 0, back); \
+                transposed(S, O + R, p + W + n * (O + R), delta, R == 0, carry + C * PAIR); \
+            }
+            LAYERS_REVERSED(BACKWARD)
+        }
+        const int count = PAIR * (end - begin);
+        const Slots before = OFF(records, PAIR * begin * RECORD);
+        const Slots now = OFF(before, PAIR * RECORD), d = OFF(deltas, PAIR * begin * DELTAS);
+        #define WEIGHTS(n, S, O, R, W, B, X, Z, H, C, FIRST) \
+            outer(n, O + R, count, OFF(now, X), OFF(d, H), add, OFF(total, W)); \
+            outer(S, O + R, count, OFF(before, Z), OFF(d, H), add, OFF(total, W + n * (O + R))); \
+            bias_gradient(O + R, count, OFF(d, H), add, OFF(total, B));
+        LAYERS(WEIGHTS)
+        outer(HEAD_N, OUTPUTS, count, OFF(now, HEAD_H), OFF(d, RECORD), add, OFF(total, HEAD_W));
+        bias_gradient(OUTPUTS, count, OFF(d, RECORD), add, OFF(total, HEAD_B));
+        add = true;
+    }
+    #define INITIALS(S, S0, Z, C) \
+        for (int i = 0; i < S; i++) \
+            for (int u = 0; u < PAIR; u++) AT(total, S0 + i) += carry[(C + i) * PAIR + u];
+    CELLS(INITIALS)
+}
+
+#define EACH_SUM for (int i = 0; i < PARAMETERS; i++) { SUM_UP(i) }
