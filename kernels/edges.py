@@ -53,11 +53,11 @@ class EdgeLists:
     A network's list is a row of `size` int32: what is the same for all; how many neurons it has
     left; NODE numbers for each of them, and then for each head, in the order in which they are
     computed; pairs for the edges, by the node that they lead to; and pairs for them by the neuron
-    that they come from. A node's numbers are its slot in a record; its bias; where its edges begin,
-    those of its second kind, and where they end; which state it is, or -1; where the edges from it
-    begin and end; and its initial state. Edges of the second kind come from the record before, or
-    to a head from every second neuron, for sums are added in the order of `dense.cl`. A pair is a
-    slot, and where in the parameters the weight is.
+    that they come from. A node's numbers are its slot in a record; its bias; where its edges
+    begin, those of its second kind, and where they end; which state it is, or -1; where the edges
+    from it begin and end; and its initial state. Edges of the second kind come from the record
+    before, or to a head from every second neuron, for sums are added in the order of `dense.cl`. A
+    pair is a slot, and where in the parameters the weight is.
     """
 
     def __init__(self, architecture: Architecture, training: Sequence[int] = ()) -> None:
@@ -117,8 +117,8 @@ class EdgeLists:
         return float(mask[:, self._into.weight].mean()) if len(mask) else 0.0
 
     def of(self, mask: np.ndarray) -> np.ndarray:
-        """(R, size) int32: the lists of networks that have the weights of `mask` (R, P) alone, on each
-        of which a head depends.
+        """(R, size) int32: the lists of networks that have the weights of `mask` (R, P) alone, on
+        each of which a head depends.
         """
         lists = np.zeros((len(mask), self.size), np.int32)
         lists[:, : len(self._head)] = self._head

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def parameters(plant: str | None = None) -> Any:
     something that Hydra would have refused.
     """
     try:
-        found = _read(PARAMS, plant)
-        schema().check(OmegaConf.merge(OmegaConf.structured(schema().Config), found))
+        with PARAMS.open("rb") as file:
+            return _checked(file.read(MAX_BYTES + 1), plant)
     except FileNotFoundError:
         raise ParameterError(
             f"{PARAMS}: no such file; `python -m stages.configure` writes it"
@@ -60,23 +61,30 @@ def parameters(plant: str | None = None) -> Any:
         raise ParameterError(
             f"{PARAMS}: {' '.join(str(e).split())}; `python -m stages.configure` writes it anew"
         ) from e
+
+
+@lru_cache(maxsize=1)  # a stage asks for its plant's parameters, and for where to compute
+def _checked(content: bytes, plant: str | None) -> DictConfig:
+    found = _read(content, plant)
+    schema().check(OmegaConf.merge(OmegaConf.structured(schema().Config), found))
+    OmegaConf.set_readonly(found, True)
     return found
 
 
-def _read(path: Path, plant: str | None) -> DictConfig:
+def _read(content: bytes, plant: str | None) -> DictConfig:
     """A plain mapping; of its plants this one alone, if it is there.
 
-    Raises ValueError if it is none, and FileNotFoundError.
+    Raises ValueError if it is no mapping.
     """
     try:
-        found = yaml.load(_plain(path), _loader())
+        found = yaml.load(_plain(content), _loader())
         if not isinstance(found, dict):
             raise ValueError(f"it holds a {type(found).__name__}, not a mapping")
         plants = found.get("plants")
         if isinstance(plants, dict) and plant in plants:
             found |= {"garden": [plant], "plants": {plant: plants[plant]}}
         return OmegaConf.create(found)
-    except (FileNotFoundError, MemoryError):
+    except MemoryError:
         raise
     except Exception as e:  # what YAML and OmegaConf make of broken files has no common class
         raise ValueError(str(e)) from e
@@ -97,12 +105,10 @@ def _loader() -> Any:
     return Loader
 
 
-def _plain(path: Path) -> bytes:
-    """The file's content. Raises ValueError if that is nested deeply, or refers to other places in
-    it or elsewhere: no composition does, and a few aliases can stand for more than memory holds.
+def _plain(content: bytes) -> bytes:
+    """The content. Raises ValueError if it is nested deeply, or refers to other places in it or
+    elsewhere: no composition does, and a few aliases can stand for more than memory holds.
     """
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES or b"${" in content:
         raise ValueError(f"it is longer than {MAX_BYTES} bytes, or holds an interpolation")
     depth = 0
