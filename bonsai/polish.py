@@ -11,6 +11,7 @@ than the best graph is given to the prover, and if proven takes its place.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,15 +58,29 @@ class Numbers:
 
     graph: Graph
 
-    @property
+    @cached_property
+    def _wired(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The edges' targets (E,), their sources (E, nodes), and which neurons feed states (nodes,
+        nodes), the last two of 0 and 1.
+        """
+        nodes, edges = len(self.graph.nodes), self.graph.edges
+        reads = np.zeros((len(edges), nodes), np.float32)
+        fed = np.zeros((nodes, nodes), np.float32)
+        for i, edge in enumerate(edges):
+            reads[i, edge.source] = 1
+        for neuron, state in self.graph.feedback:
+            fed[state, neuron] = 1
+        return np.array([e.target for e in edges], int), reads, fed
+
+    @cached_property
     def biased(self) -> list[int]:
         return self.graph.where("output", "recurrent", "head")
 
-    @property
+    @cached_property
     def states(self) -> list[int]:
         return self.graph.where("state")
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, int, int]:
         return len(self.graph.edges), len(self.biased), len(self.states)
 
@@ -82,17 +97,15 @@ class Numbers:
     def without_dead(self, vectors: np.ndarray) -> np.ndarray:
         """The numbers (N, V) with 0 for those of nodes that no head depends on."""
         edges, biased, _ = self.sizes
+        target, reads, fed = self._wired
+        there = vectors[:, :edges] != 0
         alive = np.zeros((len(vectors), len(self.graph.nodes)), bool)
         alive[:, self.graph.where("head")] = True
-        target = np.array([e.target for e in self.graph.edges], int)
-        backward = np.argsort(-target, kind="stable")
-        before = None
-        while before is None or (alive != before).any():
-            before = alive.copy()
-            for i in backward:
-                alive[:, self.graph.edges[i].source] |= (vectors[:, i] != 0) & alive[:, target[i]]
-            for neuron, state in self.graph.feedback:
-                alive[:, neuron] |= alive[:, state]
+        before = 0
+        while (count := int(np.count_nonzero(alive))) != before:
+            before = count
+            alive |= (there & alive[:, target]).astype(np.float32) @ reads > 0
+            alive |= alive.astype(np.float32) @ fed > 0
         kept = np.ones(vectors.shape, bool)
         kept[:, :edges] = alive[:, target]
         kept[:, edges : edges + biased] = alive[:, self.biased]
