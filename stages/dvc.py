@@ -43,7 +43,7 @@ _left: dict[str, tuple[str, Any]] = {}
 
 
 @contextmanager
-def quicken() -> Iterator[None]:
+def quicken() -> Iterator["Forks"]:
     """Let this process's DVC use what follows."""
     dvcfile.modify_yaml = modify_yaml
     serialize.LOADERS[".yaml"] = load_yaml
@@ -51,7 +51,7 @@ def quicken() -> Iterator[None]:
     if sys.platform == "linux":  # elsewhere libraries of the system may not be forked
         dvc_run._run = forks.run
     try:
-        yield
+        yield forks
     finally:
         forks.close()
 

@@ -42,17 +42,17 @@ class ForkServer:
         # A Ctrl-C on the terminal is for what the server forks.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with theirs:
+            given = [str(theirs.fileno()), str(time.time_ns())]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "stages.forkserver", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-m", "stages.forkserver", *given], pass_fds=[theirs.fileno()]
             )
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def ready(self) -> bool:
-        """Has it loaded all, and not ended?"""
+        """Has it loaded all, and was there no end of it yet?"""
         if not self._ready and select.select([self._socket], [], [], 0)[0]:
             self._ready = self._lines.readline() == READY
-        return self._ready and self._process.poll() is None
+        return self._ready
 
     def run(self, module: str, arguments: Sequence[str], env: dict[str, str]) -> int | None:
         """The exit status, or minus the number of the signal that ended it. None if nothing was
@@ -65,9 +65,8 @@ class ForkServer:
             self._lines.write(f"{json.dumps(asked)}\n")
             self._lines.flush()
         answer = self._lines.readline()
-        if answer == CHANGED:
-            return None
-        return int(answer or -signal.SIGKILL)
+        self._ready = answer not in ("", CHANGED)
+        return None if answer == CHANGED else int(answer or -signal.SIGKILL)
 
     def close(self) -> None:
         self._process.kill()
@@ -76,12 +75,12 @@ class ForkServer:
         self._socket.close()
 
 
-def serve(server: socket.socket) -> None:
+def serve(server: socket.socket, started: int) -> None:
     """Run what is asked for, each in a fork, until nobody can ask any more.
 
+    started: when the server was, in nanoseconds since 1970
     In a fork this returns when what was asked for is done.
     """
-    started = time.time_ns()
     if not _load():
         return  # a stage by itself says better what is wrong
     loaded = _modified()
@@ -147,4 +146,4 @@ def _run(module: str, arguments: list[str], env: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

@@ -150,6 +150,8 @@ def test_dvc_uses_them(monkeypatch):
     """DVC's names for what is replaced: with others, an updated DVC would be slow unseen."""
     monkeypatch.setattr(quick.dvcfile, "modify_yaml", quick.dvcfile.modify_yaml)
     monkeypatch.setitem(serialize.LOADERS, ".yaml", serialize.LOADERS[".yaml"])
-    quick.quicken()
-    assert quick.dvcfile.Lockfile.dump_stages.__globals__["modify_yaml"] is quick.modify_yaml
-    assert serialize.load_path.__globals__["LOADERS"][".yaml"] is quick.load_yaml
+    monkeypatch.setattr(quick.dvc_run, "_run", quick.dvc_run._run)
+    with quick.quicken() as forks:
+        assert quick.dvcfile.Lockfile.dump_stages.__globals__["modify_yaml"] is quick.modify_yaml
+        assert serialize.load_path.__globals__["LOADERS"][".yaml"] is quick.load_yaml
+        assert quick.dvc_run.cmd_run.__globals__["_run"] == forks.run

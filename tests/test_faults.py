@@ -8,14 +8,11 @@ import errno
 import fcntl
 import json
 import os
-import pty
 import resource
-import select
 import shutil
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +24,7 @@ import pyopencl
 import pytest
 import zc.lockfile
 from conftest import ROOT
+from terminal import Terminal
 from test_pipeline import STAGES, TINY, Copy
 
 from bonsai.certificate import Certificate
@@ -384,45 +382,6 @@ LONG = {  # what makes a stage long enough
     "sparsify": ("sparsify.rounds=4000", "sparsify.patience=4000"),
     "polish": ("polish.starts=20", "polish.rounds=100000", "polish.patience=100000"),
 }
-
-
-class Terminal:
-    """A command in a terminal of its own, at which a user can press keys."""
-
-    def __init__(self, copy: Copy, *command: str) -> None:
-        self.process, self._terminal = pty.fork()
-        if self.process == 0:
-            termios.tcsetwinsize(0, (24, 100))
-            os.chdir(copy.folder)
-            os.execvpe(command[0], command, copy.env)
-        self.said = ""
-
-    def until(self, text: str) -> None:
-        """Read until the command has said this."""
-        while text not in self.said:
-            assert self._read(), f"ended without saying {text!r}:\n{self.said}"
-
-    def press(self, key: bytes) -> None:
-        os.write(self._terminal, key)
-
-    def ended(self) -> int:
-        """Read the rest; what the command's status is, 128 and more for a signal."""
-        while self._read():
-            pass
-        os.close(self._terminal)
-        status = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
-        return status if status >= 0 else 128 - status
-
-    def _read(self) -> bool:
-        if not select.select([self._terminal], [], [], LIMIT)[0]:
-            os.kill(self.process, signal.SIGKILL)
-            raise AssertionError(f"silent for {LIMIT} seconds after:\n{self.said}")
-        try:
-            read = os.read(self._terminal, 4096)
-        except OSError:  # what Linux says at the end
-            return False
-        self.said += read.decode(errors="replace")
-        return bool(read)
 
 
 @pytest.mark.parametrize("stage", LONG)
