@@ -70,7 +70,8 @@ def folder(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def server(folder: Path) -> Iterator[ForkServer]:
+def server(folder: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[ForkServer]:
+    """One that has loaded, whose runs say what they say to `capfd`."""
     server = ForkServer()
     eventually(server.ready)
     yield server
@@ -126,7 +127,7 @@ def test_the_environment_is_that_of_one_run(server: ForkServer) -> None:
     ],
 )
 def test_the_status_is_that_of_the_run(
-    capfd: pytest.CaptureFixture[str], server: ForkServer, fault: str, status: int
+    server: ForkServer, fault: str, status: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert server.run("stages.probe", ["told.json"], {"FAULT": fault}) == status
     said = capfd.readouterr().err
