@@ -70,8 +70,7 @@ def folder(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def server(folder: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[ForkServer]:
-    """One that has loaded, whose runs say what they say to `capfd`."""
+def server(folder: Path) -> Iterator[ForkServer]:
     server = ForkServer()
     eventually(server.ready)
     yield server
@@ -126,15 +125,12 @@ def test_the_environment_is_that_of_one_run(server: ForkServer) -> None:
         ("os._exit(7)", 7),
     ],
 )
-def test_the_status_is_that_of_the_run(
-    server: ForkServer, fault: str, status: int, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert server.run("stages.probe", ["told.json"], {"FAULT": fault}) == status
-    said = capfd.readouterr().err
-    assert "Traceback" not in said
-    assert said.count("\n") == (status in (1, 143))
-    assert server.ready()
-    probed(server)
+def test_the_status_is_that_of_the_run(copy: Copy, fault: str, status: int) -> None:
+    said = copy.run(sys.executable, "-c", DRIVER, fault).splitlines()
+    assert said.pop() == f"status {status}"
+    assert said.pop(0).startswith("loaded ")
+    assert len(said) == (status in (1, 143))
+    assert not [line for line in said if not line.startswith("probe: ")]
 
 
 @pytest.mark.parametrize("name", ["bonsai/levels.py", "stages/__init__.py"])
