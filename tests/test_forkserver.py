@@ -69,8 +69,20 @@ def folder(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy.folder
 
 
+@pytest.fixture(scope="module")
+def loaded(copy: Copy) -> Iterator[ForkServer]:
+    """A server that stays as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(copy.folder)
+        server = ForkServer()
+    eventually(server.ready)
+    yield server
+    server.close()
+
+
 @pytest.fixture
 def server(folder: Path) -> Iterator[ForkServer]:
+    """A server of one test's own."""
     server = ForkServer()
     eventually(server.ready)
     yield server
@@ -95,12 +107,12 @@ def probed(server: ForkServer, *more: str, **env: str) -> dict:
     return json.loads(Path("told.json").read_text())
 
 
-def test_a_fork_is_what_a_new_process_would_be(server: ForkServer, folder: Path) -> None:
-    told = probed(server, "a_plant", PROBE="set")
+def test_a_fork_is_what_a_new_process_would_be(loaded: ForkServer, folder: Path) -> None:
+    told = probed(loaded, "a_plant", PROBE="set")
     alone = [sys.executable, "-m", "stages.probe", "told.json", "a_plant"]
     subprocess.run(alone, check=True, env=os.environ | {"PROBE": "set"}, stdin=None)
     new = json.loads((folder / "told.json").read_text())
-    assert told.pop("parent") == server._process.pid != new.pop("parent")
+    assert told.pop("parent") == loaded._process.pid != new.pop("parent")
     assert told.pop("loaded") == [True, True]
     assert new.pop("loaded") == [False, False]
     assert told.pop("own") != new.pop("own")
@@ -110,9 +122,10 @@ def test_a_fork_is_what_a_new_process_would_be(server: ForkServer, folder: Path)
     assert told["opencl"] is False
 
 
-def test_the_environment_is_that_of_one_run(server: ForkServer) -> None:
-    assert probed(server, PROBE="set")["env"] == "set"
-    assert probed(server)["env"] is None
+@pytest.mark.usefixtures("folder")
+def test_the_environment_is_that_of_one_run(loaded: ForkServer) -> None:
+    assert probed(loaded, PROBE="set")["env"] == "set"
+    assert probed(loaded)["env"] is None
 
 
 @pytest.mark.parametrize(
@@ -125,12 +138,19 @@ def test_the_environment_is_that_of_one_run(server: ForkServer) -> None:
         ("os._exit(7)", 7),
     ],
 )
-def test_the_status_is_that_of_the_run(copy: Copy, fault: str, status: int) -> None:
-    said = copy.run(sys.executable, "-c", DRIVER, fault).splitlines()
-    assert said.pop() == f"status {status}"
-    assert said.pop(0).startswith("loaded ")
-    assert len(said) == (status in (1, 143))
-    assert not [line for line in said if not line.startswith("probe: ")]
+@pytest.mark.usefixtures("folder")
+def test_the_status_is_that_of_the_run(loaded: ForkServer, fault: str, status: int) -> None:
+    assert loaded.run("stages.probe", ["told.json"], {"FAULT": fault}) == status
+    assert loaded.ready()
+    probed(loaded)
+
+
+def test_an_error_is_one_line(copy: Copy) -> None:
+    said = copy.run(sys.executable, "-c", DRIVER, "raise FileNotFoundError('no such thing')")
+    first, error, last = said.splitlines()
+    assert first.startswith("loaded ")
+    assert error == "probe: no such thing"
+    assert last == "status 1"
 
 
 @pytest.mark.parametrize("name", ["bonsai/levels.py", "stages/__init__.py"])
