@@ -9,6 +9,9 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from benchmarks.results import machine, print_table, save
 from stages import PLANTS, clip, plant_parameters, quantize
@@ -18,7 +21,7 @@ READ = ("candidates.npz", "machine.parquet")
 
 
 def measure(plant: str, plants: Path, sequences: int) -> dict[str, float | str]:
-    p = plant_parameters(plant)
+    p: Any = OmegaConf.create(OmegaConf.to_container(plant_parameters(plant)))  # own, to change
     p.clip.sequences = p.quantize.sequences = sequences
     seconds = {}
     with tempfile.TemporaryDirectory() as scratch:

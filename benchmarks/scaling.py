@@ -1,7 +1,8 @@
 """How the cost of a training step grows: `python -m benchmarks.scaling --help`.
 
-Cost a restart from R = 8 to 256, cost a unit of T and of B, memory by formula and as measured, and
-one core against two. The base is the shape that grows `gates`; every series takes turns.
+Cost a restart from R = 8 to 256, cost a unit of T and of B, memory by formula and as measured, one
+core against two, and networks of which a part of the weights is left. The base is the shape that
+grows `gates`; every series takes turns.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import numpy as np
 from benchmarks.problem import POOL, SHAPES, Shape, problem
 from benchmarks.results import machine, print_table, save, spread
 from benchmarks.rounds import Contender, Turn, take_turns
+from bonsai.wiring import Wiring
 
 BASE = SHAPES[6]
 SERIES = {
@@ -22,13 +24,17 @@ SERIES = {
     "batch": (64, 128, 256, 512, 1024),
 }
 CORES = (SHAPES[4], SHAPES[5], BASE)
+LEFT = (0.8, 0.5, 0.35, 0.25, 0.15)  # of the weights, before those go that no head depends on
 TURN = 0.25  # seconds of a turn, about
 PATIENCE = 60  # seconds to build a contender
 STEPS = 20_000  # of the schedules: more than a contender takes
 
 
-def build(shape: Shape, cores: int | None) -> tuple[Turn, str]:
-    """Training on this many cores (all by default); the note is the bytes on the device."""
+def build(shape: Shape, cores: int | None, left: float | None = None) -> tuple[Turn, str]:
+    """Training on this many cores (all by default); the note is the bytes on the device.
+
+    left: how much of the weights is, at random, if the networks are pruned
+    """
     if cores is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
         os.environ["POCL_MAX_PTHREAD_COUNT"] = str(cores)
@@ -40,6 +46,11 @@ def build(shape: Shape, cores: int | None) -> tuple[Turn, str]:
 
     training = FusedTraining(given.recipe, given.inputs, given.targets, given.parameters)
 
+    if left is not None:
+        mask = pruned(shape, left)
+        training.prune(mask)
+        training.resume({"parameters": np.where(mask, given.parameters, np.float32(0))})
+
     def turn(times: int) -> None:
         training.advance(times)
         Device["CL"].synchronize()
@@ -47,6 +58,13 @@ def build(shape: Shape, cores: int | None) -> tuple[Turn, str]:
     turn(25)
     turn(50)
     return turn, str(GlobalCounters.mem_used)
+
+
+def pruned(shape: Shape, left: float) -> np.ndarray:
+    """(R, P) bool: what is left, all of which a head depends on."""
+    wiring = Wiring(shape.architecture)
+    kept = np.random.default_rng(0).random((shape.restarts, shape.architecture.size)) < left
+    return wiring.live(kept | ~wiring.counted)
 
 
 def formula(shape: Shape) -> int:
@@ -63,7 +81,7 @@ def formula(shape: Shape) -> int:
     return 4 * (data + schedules + parameters + scratch)
 
 
-def measure(variants: dict[str, tuple[Shape, int | None]], rounds: int) -> dict[str, Any]:
+def measure(variants: dict[str, tuple], rounds: int) -> dict[str, Any]:
     """For each variant the seconds of a step in every round, and its bytes."""
     contenders = []
     try:
@@ -123,6 +141,22 @@ def cores(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def sizes(rounds: int) -> list[dict[str, Any]]:
+    """Whole networks against those of which a part is left."""
+    variants = {"whole": (BASE, None)} | {str(left): (BASE, None, left) for left in LEFT}
+    found = measure(variants, rounds)
+    whole, counted = found["whole"][0], Wiring(BASE.architecture).counted
+    return [
+        {
+            "weights": int(counted.sum()),
+            "left": round(float(pruned(BASE, left)[:, counted].sum(axis=1).mean()), 1),
+            "milliseconds": spread(found[str(left)][0] * 1e3),
+            "times": spread(whole / found[str(left)][0]),
+        }
+        for left in LEFT
+    ]
+
+
 def run(rounds: int) -> None:
     """Measure, print tables, and write `results/scaling.json`."""
     described = machine()
@@ -144,7 +178,27 @@ def run(rounds: int) -> None:
             for row in throughput
         ],
     )
-    figures = {"base": BASE.name, "rounds": rounds, "series": found, "cores": throughput}
+    shrunk = sizes(rounds)
+    print(f"{BASE.name}, pruned")
+    print_table(
+        ["weights and biases", "left", "ms a step", "times"],
+        [
+            [
+                str(row["weights"]),
+                f"{row['left']:.0f}",
+                f"{row['milliseconds']['median']:.3f}",
+                f"{row['times']['median']:.2f}",
+            ]
+            for row in shrunk
+        ],
+    )
+    figures = {
+        "base": BASE.name,
+        "rounds": rounds,
+        "series": found,
+        "cores": throughput,
+        "pruned": shrunk,
+    }
     save("scaling", described, figures)
 
 
