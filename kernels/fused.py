@@ -3,7 +3,8 @@
 `gradient` is the whole pass forward and backward through time, `update` the regulariser and Adam.
 Data, parameters and schedules stay on the device; a step is two launches that tinygrad's `TinyJit`
 has recorded. On a CPU, where a launch takes as long as the update, `gradient_and_update` takes
-several steps at once.
+several steps at once, and pruned networks follow lists of the edges that they have left, which
+takes the time of these and gives the same bits.
 
 Scratch memory is ITEMS (2 ((T+1) H + T (H+Y)) + P) vectors of 4 LANES bytes, with H = I + sum(O+S)
 over the cells and ITEMS = restarts x chunks: 2.2 MB for 32 restarts of (12, 6), T = 24, on a CPU.

@@ -1,7 +1,10 @@
 """Pictures of graphs and machines, and the stage machine."""
 
 import itertools
+import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +105,19 @@ def test_layout_is_the_same_after_other_pictures():
     first = layout(graph_dot(small()))
     layout(machine_dot(gates()))
     assert layout(graph_dot(small())) == first
+
+
+@pytest.mark.parametrize("place", ["cache", "file/cache"])  # a folder, and what cannot be one
+def test_pictures_are_the_same_with_and_without_a_cache(root, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    line = "from bonsai.draw import layout; print(layout('digraph { a -> b }'), end='')"
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path / place)}
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", line], env=env, capture_output=True, check=True
+        )
+        assert done.stdout.decode() == layout("digraph { a -> b }")
+    assert bool([*tmp_path.rglob("*wasmtime*")]) == (place == "cache")
 
 
 def test_direction():

@@ -12,6 +12,7 @@ from bonsai.polish import (
     SMALL,
     Numbers,
     connected,
+    distinct,
     grid,
     moves,
     polish,
@@ -27,6 +28,22 @@ from kernels.evaluate import GraphEvaluator, Sequences, VariantEvaluator
 
 def sequences(machine):
     return draw(machine, np.random.default_rng(0), 128, 24, 0.3)
+
+
+def test_each_sequence_is_searched_once():
+    rng = np.random.default_rng(0)
+    inputs = np.concatenate([rng.choice([-1, 1], (40, 5, 2))] * 3)
+    targets = np.concatenate([rng.choice([-1, 0, 1], (40, 5, 1))] * 3)
+    x, y = distinct(inputs, targets)
+    assert len(x) == len(y) == 48  # a multiple of 16
+    found, given = (
+        {np.concatenate([a, b], axis=1).tobytes() for a, b in zip(*both, strict=True)}
+        for both in ((x, y), (inputs, targets))
+    )
+    assert found == given
+    assert len(given) == 40
+    x, y = distinct(inputs[:, :, :0], 0 * targets)  # of a task without inputs
+    assert x.shape == (16, 5, 0)
 
 
 def test_a_rough_graph_becomes_round_and_no_larger():
