@@ -70,12 +70,21 @@ def first_exact(
         if not asked:
             break
         index = np.array([i for _, i in asked])
-        passed[index] = evaluator.right(flat[index], network.factor)
+        passed[index] = evaluator.right_sparse(sparse(network, flat[index]))
         checked[index] = evaluator.sequences
         for k, i in asked:
             if passed[i] == evaluator.sequences:
                 chosen[k].append(i - int(starts[k]))
     return chosen, passed, checked
+
+
+def sparse(network: Network, candidates: np.ndarray) -> list[Graph]:
+    """Graphs of what the network would be with these parameters (C, P), without dead code."""
+    varied = network.with_parameters(candidates, np.zeros(len(candidates), int))
+    a = network.architecture
+    bits = [f"x{i}" for i in range(a.inputs)], [f"y{i}" for i in range(a.outputs)]
+    graphs = [Graph.from_network(varied, row, *bits) for row in range(len(candidates))]
+    return [eliminate_dead_code(graph, fold=False) for graph in graphs]
 
 
 def clip(network: Network, kind: str, evaluator: Evaluator) -> tuple[Network, Trials]:
