@@ -98,8 +98,8 @@ class Evaluator:
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
 
     def right_sparse(self, graphs: Sequence[Graph]) -> np.ndarray:
-        """(G,) int32, as `right` for the networks that these graphs are of, of many sequences in two
-        thirds of its time. Sums are the same but for the order of those of the head.
+        """(G,) int32, as `right` for the networks that these graphs are of; on many sequences it
+        takes two thirds of the time. Sums are the same but for the order of those of the head.
         """
         return GraphEvaluator(graphs, self.held, self._early).right()
 
