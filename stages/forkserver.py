@@ -41,17 +41,19 @@ class ForkServer:
         self._ready = False
         # A Ctrl-C on the terminal is for what the server forks.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        with theirs:
+        try:
             given = [str(theirs.fileno()), str(time.time_ns())]
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "stages.forkserver", *given], pass_fds=[theirs.fileno()]
             )
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
 
     def ready(self) -> bool:
         """Has it loaded all, and was there no end of it yet?"""
         if not self._ready and select.select([self._socket], [], [], 0)[0]:
-            self._ready = self._lines.readline() == READY
+            self._ready = _line(self._lines) == READY
         return self._ready
 
     def run(self, module: str, arguments: Sequence[str], env: dict[str, str]) -> int | None:
@@ -61,10 +63,8 @@ class ForkServer:
         env: in addition to its own. The server has to be ready.
         """
         asked = {"module": module, "arguments": [*arguments], "env": env}
-        with contextlib.suppress(BrokenPipeError):  # then it was killed
-            self._lines.write(f"{json.dumps(asked)}\n")
-            self._lines.flush()
-        answer = self._lines.readline()
+        _tell(self._lines, f"{json.dumps(asked)}\n")
+        answer = _line(self._lines)
         self._ready = answer not in ("", CHANGED)
         return None if answer == CHANGED else int(answer or -signal.SIGKILL)
 
@@ -85,10 +85,10 @@ def serve(server: socket.socket, started: int) -> None:
         return  # a stage by itself says better what is wrong
     loaded = _modified()
     lines = server.makefile("rw", encoding="utf-8")
-    _answer(lines, READY)
-    while asked := lines.readline():
+    _tell(lines, READY)
+    while asked := _line(lines):
         if max(loaded.values()) > started or _modified() != loaded:
-            _answer(lines, CHANGED)
+            _tell(lines, CHANGED)
             return
         with warnings.catch_warnings():  # of threads that the libraries of linear algebra have
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -99,7 +99,7 @@ def serve(server: socket.socket, started: int) -> None:
             _run(**json.loads(asked))
             return
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        _answer(lines, f"{status}\n")
+        _tell(lines, f"{status}\n")
 
 
 def _load() -> bool:
@@ -127,10 +127,17 @@ def _modified() -> dict[str, int]:
     return found
 
 
-def _answer(lines: TextIOWrapper, answer: str) -> None:
-    with contextlib.suppress(BrokenPipeError):  # then nobody asks any more
-        lines.write(answer)
+def _tell(lines: TextIOWrapper, line: str) -> None:
+    with contextlib.suppress(ConnectionError):  # of a process that has ended
+        lines.write(line)
         lines.flush()
+
+
+def _line(lines: TextIOWrapper) -> str:
+    """The next one; "" if the other process has ended, also with something unread."""
+    with contextlib.suppress(ConnectionError):
+        return lines.readline()
+    return ""
 
 
 def _run(module: str, arguments: list[str], env: dict[str, str]) -> None:

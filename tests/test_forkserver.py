@@ -212,6 +212,22 @@ def test_a_server_ends_with_who_started_it(copy: Copy) -> None:
         eventually(lambda: gone(pid))
 
 
+def test_a_server_that_nobody_asks_ends_without_a_word(copy: Copy) -> None:
+    """Whoever started it was killed, and has not read that it is ready."""
+    started = "from stages.forkserver import *; import os; s = ForkServer(); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", started], cwd=copy.folder, env=copy.env, stderr=subprocess.PIPE
+    ) as driver:
+        tasks = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
+        eventually(lambda: bool(tasks.read_text()))
+        pid = int(tasks.read_text())
+        time.sleep(4)  # until it has loaded, or nearly
+        driver.kill()
+        eventually(lambda: gone(pid))
+        assert driver.stderr is not None
+        assert driver.stderr.read() == b""
+
+
 def test_control_c_is_for_the_run(copy: Copy) -> None:
     fault = "print('begun', flush=True); signal.pause()"
     terminal = Terminal(copy, sys.executable, "-c", DRIVER, fault)
