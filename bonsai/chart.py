@@ -407,8 +407,11 @@ def _svg(
     """Run `draw` on an array of axes (rows, columns), and return the figure as a themed SVG."""
     text = io.StringIO()
     with matplotlib.style.context(["default", LOOK]):
-        figure = Figure(figsize=inches, layout=ConstrainedLayoutEngine(hspace=0.08, wspace=0.06))
+        layout = ConstrainedLayoutEngine(hspace=0.08, wspace=0.06)
+        figure = Figure(figsize=inches, layout=layout)
         draw(figure.subplots(rows, columns, squeeze=False))
+        layout.execute(figure)  # once; `savefig` would draw all of it twice to do so twice
+        figure.set_layout_engine("none")
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = themed(text.getvalue(), label).replace("'DejaVu Sans'", "'DejaVu Sans',sans-serif")
     # A hundredth of a point is enough, and halves the file.

@@ -19,7 +19,7 @@ from bonsai.graph import Graph
 from bonsai.hints import Codes
 from bonsai.machine import Machine
 from bonsai.network import Network
-from bonsai.prove import refute
+from bonsai.prove import SHORT, refute, words
 from bonsai.train import Training
 from kernels.evaluate import Evaluator
 
@@ -51,13 +51,19 @@ class Practice:
         self._machine, self._training, self._evaluator = machine, training, evaluator
         self._data, self._check, self._codes = data, check, codes
         self._taught, self.tested, self._seed = taught, tested, seed
+        tried = words(machine, *SHORT)
+        rows = np.resize(np.arange(tried.symbols.shape[1]), -(-tried.symbols.shape[1] // 16) * 16)
+        symbols, before = tried.symbols.T[rows], tried.machine_state[:-1].T[rows]
+        x, y = machine.symbols[symbols], machine.output[before, symbols]
+        self._words = Evaluator(evaluator.architecture, evaluator.leak, x, y, early=True)
 
     def examine(self, network: Network) -> list[np.ndarray]:
         """Words (symbols) that some of these networks get wrong, no two alike."""
         found: dict[bytes, np.ndarray] = {}
+        right = self._words.right(network.parameters, network.factor) == self._words.sequences
         for row in range(len(network)):
             graph = Graph.from_network(network, row, self._machine.inputs, self._machine.outputs)
-            wrong = refute(graph, self._machine)
+            wrong = refute(graph, self._machine, words_right=bool(right[row]))
             if wrong is not None:
                 word = np.array(wrong.word, np.int32)
                 found.setdefault(word.tobytes(), word)

@@ -1,12 +1,12 @@
 """Local search over the numbers of a proven graph, with the prover as judge.
 
-Walkers start from the graph and walk apart. A round makes some variants of where each of them is,
-with one to three numbers changed: set to zero, rounded, moved by a step of some grid, negated, or
-exchanged for another. Edges that a small graph does not have are numbers too, which are zero, so
-that others may take their place. A walker goes to one of its variants that get all sequences
-right on the device and are not too large: as large as the best graph for one walker, larger by
-one to three for others, which so come around what the first is caught in. What is right and better
-than the best graph is given to the prover, and if proven takes its place.
+Walkers start from the graph and walk apart. A round makes some variants of where each of them is
+(`kernels/vary.cl`), with one to three numbers changed: set to zero, rounded, moved by a step of
+some grid, negated, or exchanged for another. Edges that a small graph does not have are numbers
+too, which are zero, so that others may take their place. A walker goes to one of its variants that
+get all sequences right on the device and are not too large: as large as the best graph for one
+walker, larger by one to three for others, which so come around what the first is caught in. What
+is right and better than the best graph is given to the prover, and if proven takes its place.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from bonsai.certificate import Certificate, Undecided
 from bonsai.graph import Edge, Graph
 from bonsai.machine import Machine
 from bonsai.prune import eliminate_dead_code
-from kernels.evaluate import Sequences, VariantEvaluator
+from kernels.evaluate import Sequences
+from kernels.variants import Variants
 
-STEPS = np.exp2(-np.arange(0, 7, dtype=np.float32))  # of grids that numbers are put on
 FINEST = 12  # a number that is no multiple of 2^-12 counts as rough as one that is
 PROOFS = 4  # variants a round that are given to the prover, at most
 SLACK = 4  # walkers in turn are allowed graphs larger than the best by 0 to one less than this
-LOST = 20  # rounds without a variant that it may go to, after which a walker is back at the best
-SIMPLE, QUICK = 8, 12  # sizes between which all patience is taken
+LOST = 40  # rounds without a variant that it may go to, after which a walker is back at the best
+SIMPLE, QUICK = 8, 12  # weights and biases between which all patience is taken
 PATIENT = 30  # rounds of patience that are taken at least
 UNDECIDED = 5  # rounds that a graph counts as which the prover cannot decide: it takes as long
 SMALL = 120  # edges that a graph with all that it could have has, at most
@@ -152,38 +152,37 @@ def polish(
     numbers = Numbers(connected(graph))
     counted = sum(numbers.sizes[:2])
     inputs, targets = distinct(inputs, targets)
-    held = Sequences(inputs, targets)
-    evaluator = VariantEvaluator(numbers.graph, walkers * variants, held)
+    around = Variants(numbers.graph, walkers, variants, Sequences(inputs, targets), seed)
     best, home, since = (graph, certificate), numbers.vector(), 0
+    least = rank(*best)
     here, lost = np.tile(home, (walkers, 1)), np.zeros(walkers, int)
     refused: set[bytes] = set()
-    for _ in range(rounds):
+    for n in range(rounds):
         since += 1
         if since > patience:
             break
-        origin = np.repeat(here, variants, axis=0)
-        drawn = varied(origin, numbers.sizes, rng)
-        same = (drawn == origin).all(axis=1)  # which are right, and need not be evaluated
-        asked = np.where(same[:, None], np.float32(0), drawn)
-        right = evaluator.right(*np.split(asked, np.cumsum(numbers.sizes)[:2], axis=1))
-        exact = np.flatnonzero((right == len(inputs)) | same)
+        right, drawn = around.tried(here, n)
+        exact = np.flatnonzero(right == len(inputs))
         walker = exact // variants  # whose variant each one that is exact is
         changed = numbers.without_dead(drawn[exact])
         size, rough = np.count_nonzero(changed[:, :counted], axis=1), roughness(changed)
         fits = (changed != here[walker]).any(axis=1)
-        least, _, most, _ = rank(*best)
-        better = fits & ((size < least) | ((size == least) & (rough < most)))
-        for row in [int(i) for i in np.lexsort((rough, size)) if better[i]][:PROOFS]:
+        smallest, _, roundest, _ = least
+        better = np.flatnonzero(
+            fits & ((size < smallest) | ((size == smallest) & (rough < roundest)))
+        )
+        for row in better[np.lexsort((rough[better], size[better]))][:PROOFS].tolist():
             if changed[row].tobytes() in refused:
                 fits[row] = False
                 continue
             candidate = numbers.with_vector(changed[row])
             verdict = prove(candidate, machine)
             if isinstance(verdict, Certificate):
-                ours, theirs = rank(candidate, verdict), rank(*best)
-                if ours < theirs:  # folding may have made biases
+                ours = rank(candidate, verdict)
+                if ours < least:  # folding may have made biases
                     best, home = (candidate, verdict), changed[row].copy()
-                    since = since if ours[:2] == theirs[:2] else 0
+                    since = since if ours[:2] == least[:2] else 0
+                    least = ours
                 break
             refused.add(changed[row].tobytes())
             fits[row] = False
@@ -268,33 +267,3 @@ def roughness(vectors: np.ndarray) -> np.ndarray:
     after_point = FINEST - np.log2(np.maximum(whole & -whole, 1))  # of a whole multiple of 2^-12
     bits = np.where(whole == scaled, np.maximum(after_point, 0), FINEST)
     return np.where(vectors == 0, 0, bits).sum(axis=1)
-
-
-def varied(
-    vectors: np.ndarray, sizes: tuple[int, int, int], rng: np.random.Generator
-) -> np.ndarray:
-    """(N, V): one to three numbers of each changed; zeros only ever take the place of others.
-
-    sizes: how many of the V numbers are weights, biases, and initial states
-    """
-    varied, counted = vectors.copy(), sizes[0] + sizes[1]
-    changes = rng.integers(1, 4, len(vectors))
-    for n in range(3):
-        rows = np.flatnonzero(changes > n)
-        some, count = varied[rows], len(rows)
-        i = (rng.random(some.shape, np.float32) * (some != 0)).argmax(axis=1)
-        step = STEPS[rng.integers(0, len(STEPS), count)]
-        sign = np.float32(1) - 2 * rng.integers(0, 2, count).astype(np.float32)
-        kind = rng.integers(0, 6, count)
-        value = varied[rows, i]
-        moved = np.select(
-            [kind == 0, kind == 1, kind <= 3, kind == 4],
-            [np.zeros_like(value), np.rint(value / step) * step, value + sign * step, -value],
-            value,
-        )
-        other = rng.integers(0, varied.shape[1], count)  # takes its place, in kind 5
-        exchanged = kind == 5
-        gone = exchanged & (other < counted) & (i < counted)
-        varied[rows, i] = np.where(gone, np.float32(0), moved)
-        varied[rows[exchanged], other[exchanged]] = (sign * step)[exchanged]
-    return varied

@@ -1,18 +1,26 @@
 """Processes of this machine that work side by side, for what is Python more than kernels.
 
 They compute what this process would, bit for bit: each piece of work has a seed of its own, and
-results are taken by number, not in the order in which they come.
+results are taken by number, not in the order in which they come. On Linux they are forks, which
+take hundredths of a second, of a process that has no other thread and has not opened OpenCL, whose
+driver has threads; else they are spawned, which takes two seconds.
 """
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
+
+from kernels.device import open_device
 
 
 class LostError(RuntimeError):
@@ -46,19 +54,36 @@ class Others(ProcessPoolExecutor):
     """Processes that a Ctrl-C on the terminal, which is for all of them, does not reach."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(size, multiprocessing.get_context("spawn"), initializer=_follow)
+        how = "fork" if _may_fork() else "spawn"
+        super().__init__(size, multiprocessing.get_context(how), initializer=_follow)
         # What a thread holds back stays held back in a process that it starts, from its first
         # instruction. A thread of its own, for what this one holds back is another's to take, and
-        # does not wake this one.
-        self._starter = ThreadPoolExecutor(
-            1, initializer=signal.pthread_sigmask, initargs=(signal.SIG_BLOCK, {signal.SIGINT})
-        )
+        # does not wake this one. Queues that a Ctrl-C cannot leave locked.
+        self._asked: SimpleQueue[Callable[[], Future] | None] = SimpleQueue()
+        self._told: SimpleQueue[Future | BaseException] = SimpleQueue()
+        self._starter = threading.Thread(target=self._start, daemon=True)
+        self._starter.start()
+
+    def _start(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        while asked := self._asked.get():
+            try:
+                self._told.put(asked())
+            except BaseException as e:
+                self._told.put(e)
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        return self._starter.submit(super().submit, fn, *args, **kwargs).result()
+        with warnings.catch_warnings():  # of threads that the libraries of linear algebra have
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._asked.put(partial(super().submit, fn, *args, **kwargs))
+            told = self._told.get()
+        if isinstance(told, BaseException):
+            raise told
+        return told
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self._starter.shutdown()  # from here on, none is being started
+        self._asked.put(None)
+        self._starter.join()  # from here on, none is being started
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
@@ -66,8 +91,8 @@ class Others(ProcessPoolExecutor):
 def processes(most: int) -> Iterator[Executor]:
     """As many as work side by side, but `most` at most; for one, this process.
 
-    They are spawned when first needed, which takes two seconds, and end with the block, whatever
-    they are at, or with this process. Raises LostError if one of them is killed.
+    They start when first needed, and end with the block, whatever they are at, or with this
+    process. Raises LostError if one of them is killed.
     """
     if most == 1:
         yield Here()
@@ -87,8 +112,15 @@ def processes(most: int) -> Iterator[Executor]:
             child.kill()
 
 
+def _may_fork() -> bool:
+    """Whether a fork of this process is as good as a new one."""
+    alone = threading.active_count() == 1 and not open_device.cache_info().currsize
+    return alone and sys.platform == "linux"  # elsewhere libraries of the system may not be forked
+
+
 def _follow() -> None:
     """Runs in a new process: whatever stops the one that began it ends this one too."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has what that one does at its end
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -15,7 +15,7 @@ from bonsai.graph import NEURONS, Edge, Graph
 from bonsai.network import Network
 from kernels.evaluate import Evaluator
 
-SCREEN = 1024  # sequences on which all candidates are tried before a few see all of them
+SCREEN = 256  # sequences on which all candidates are tried before a few see all of them
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ import numpy as np
 
 from bonsai.counterexamples import Practice
 from bonsai.network import Network
+from bonsai.polish import SIMPLE
 from bonsai.train import Checkpoint, Training
 from bonsai.wiring import Wiring
 from kernels.evaluate import Evaluator
@@ -33,7 +34,7 @@ EXAMINED = 16  # networks that are searched for counterexamples at a time, the s
 MENDING = 5  # rounds in which a slot that fails at counterexamples has to learn them
 LONGEST = 512  # symbols of a counterexample
 BORNE = (0.3, 0.2, 0.1)  # noise on the states that some candidates that go on have to bear
-TINY = 8  # weights and biases of a network that `bonsai.polish` can search all around
+AT_ONCE = 64  # candidates that are asked whether they do
 LARGER = 1.1  # than the one before, a candidate of the same restart that goes on
 
 
@@ -48,7 +49,7 @@ class Pace:
     replace: every so many rounds, copies of the smallest quarter replace the largest quarter, and
     the smallest are searched for counterexamples
     patience: rounds after which it ends if no slot shrinks, or if half of them have the smallest
-    size, of at most TINY, and none gets below it
+    size, of at most SIMPLE, and none gets below it
     """
 
     noise: np.ndarray
@@ -189,7 +190,8 @@ class _Run:
         slots = self.slots
         order = self._smallest(slots.kept)
         size = self.wiring.size(slots.kept[order] != 0)
-        bears = [self._right(slots.kept[order], z) == self.evaluator.sequences for z in BORNE]
+        few = max(1, most // 4 // len(BORNE))
+        bears = [self._first_bearing(slots.kept[order], noise, few) for noise in BORNE]
         rows = order[_chosen(size, slots.lineage[order], bears, most)]
         return Sparsified(
             Network(
@@ -315,6 +317,16 @@ class _Run:
     ) -> np.ndarray:
         return self.evaluator.right(parameters, self.network.factor, tested, noise)
 
+    def _first_bearing(self, parameters: np.ndarray, noise: float, count: int) -> list[int]:
+        """Positions of the first so many of these (N, P) that are right with that noise."""
+        found: list[int] = []
+        for start in range(0, len(parameters), AT_ONCE):
+            right = self._right(parameters[start : start + AT_ONCE], noise)
+            found += (start + np.flatnonzero(right == self.evaluator.sequences)).tolist()
+            if len(found) >= count:
+                break
+        return found[:count]
+
     def _smallest(self, parameters: np.ndarray) -> np.ndarray:
         """Positions of these (N, P) without doubles, the smallest first."""
         size = self.wiring.size(parameters != 0)
@@ -328,7 +340,7 @@ def _settled(log: np.ndarray, patience: int) -> bool:
     """
     smallest, median, words = log[-patience - 1 :, [0, 1, 4]].T
     same = (smallest == smallest[-1:]).all() and (words == words[-1:]).all()
-    return bool(len(smallest) > patience and same and median[-1] <= smallest[-1] <= TINY)
+    return bool(len(smallest) > patience and same and median[-1] <= smallest[-1] <= SIMPLE)
 
 
 def _tried(slots: Slots, wiring: Wiring, pace: Pace, rng: np.random.Generator) -> np.ndarray:
@@ -361,22 +373,19 @@ def _jitter(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.exp(JITTER * rng.standard_normal(count))
 
 
-def _chosen(
-    size: np.ndarray, lineage: np.ndarray, bears: list[np.ndarray], most: int
-) -> list[int]:
+def _chosen(size: np.ndarray, lineage: np.ndarray, bears: list[list[int]], most: int) -> list[int]:
     """Candidates that go on, at most so many, of those that are given, the smallest first.
 
     size, lineage: (N,) of each, and the restart that it comes from
-    bears: (N,) bool for each of BORNE, whether it is right with that noise on the states
+    bears: for each of BORNE the first few that are right with that noise on the states
 
     Half are the smallest of all, often of one restart, and alike. A quarter are the smallest that
     bear noise, for these are easier to prove. The rest is of every restart in turn the smallest,
     and then each time one larger by a tenth.
     """
     chosen = set(range(min(len(size), most - most // 2)))
-    for right in bears:
-        few = min(max(1, most // 4 // len(bears)), most - len(chosen))
-        chosen |= {*np.flatnonzero(right)[:few].tolist()}
+    for few in bears:
+        chosen |= {*few[: most - len(chosen)]}
     ladders = [_ladder(np.flatnonzero(lineage == r), size) for r in np.unique(lineage)]
     for step in zip_longest(*ladders):
         chosen |= {*[n for n in step if n is not None][: most - len(chosen)]}

@@ -10,6 +10,7 @@ from bonsai.wiring import Wiring
 from kernels.layout import record
 
 HEAD, NODE = 17, 9  # numbers of a list before its nodes, and of a node
+CONSTANTS = {"HEAD": HEAD, "NODE": NODE}  # of kernels with `sparse.cl`
 
 
 @dataclass(frozen=True, eq=False)

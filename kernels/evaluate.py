@@ -1,22 +1,22 @@
 """How many sequences candidates get right: networks (`evaluate.cl`) and graphs (`graph.cl`)."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cached_property
 
 import numpy as np
+from tinygrad import Tensor
 
 from bonsai.graph import Graph
 from bonsai.network import Architecture
 from kernels.device import open_device
-from kernels.edges import EdgeLists
+from kernels.edges import CONSTANTS, EdgeLists
 from kernels.layout import as_float, cell_constants, expect_fit, interleaved, record
-from kernels.program import contents, on_device, overwrite, repeated, source
+from kernels.program import Replay, contents, launch, on_device, overwrite, repeated, source
 
 BATCH = 1024  # candidates a launch
 LISTS = 1 << 23  # numbers in lists of their edges, at most
 PRUNED = 0.4  # share of the weights below which it takes less time to go by lists of edges
 BLOCK = 4  # groups of sequences that a CPU takes through a pruned network or a graph at once
-EDGE_AT, SOURCE, BIAS, WEIGHT, INITIAL = 1, 3, 5, 6, 7  # places in `_table`
 
 
 class Sequences:
@@ -59,12 +59,18 @@ class Evaluator:
     ) -> None:
         self.held = Sequences(inputs, targets)
         self.held.expect_fit(architecture.inputs, architecture.outputs)
-        self.architecture = architecture
+        self.architecture, self.leak = architecture, leak
         self.sequences = len(inputs)
         self._early = early
         self._edges = EdgeLists(architecture)
-        self._whole = cache(lambda: _Launch(architecture, leak, self.held, None))
-        self._pruned = cache(lambda: _Launch(architecture, leak, self.held, self._edges))
+
+    @cached_property
+    def _whole(self) -> "_Launch":
+        return _Launch(self.architecture, self.leak, self.held, None)
+
+    @cached_property
+    def _pruned(self) -> "_Launch":
+        return _Launch(self.architecture, self.leak, self.held, self._edges)
 
     def right(
         self,
@@ -83,7 +89,7 @@ class Evaluator:
         """
         left = self._edges.left(parameters)
         pruned = open_device().is_cpu and self._edges.share(left) < PRUNED
-        launch = self._pruned() if pruned else self._whole()
+        launch = self._pruned if pruned else self._whole
         held = self.sequences if sequences is None else sequences
         counts = [
             launch.right(
@@ -121,9 +127,13 @@ class _Launch:
         items = self.most if device.is_cpu else max(self.most, device.items)
         self._items, self._one_part = items, device.is_cpu
         pair = BLOCK if edges else 1
-        constants = {"LANES": device.lanes, "PAIR": pair, "LEAK": as_float(leak)}
-        if not edges:
-            constants |= {"ITEMS": items, "LIST": 0} | cell_constants(architecture)
+        constants: dict[str, object] = {
+            "LANES": device.lanes,
+            "PAIR": pair,
+            "LEAK": as_float(leak),
+        }
+        whole = {"ITEMS": items, "LIST": 0} | cell_constants(architecture)
+        constants |= CONSTANTS if edges else whole
         values = items * 2 * pair * record(architecture) * device.lanes
         self._right = on_device(np.zeros(items, np.int32))
         self._parameters = on_device(np.zeros((self.most, architecture.size), np.float32))
@@ -178,6 +188,8 @@ class GraphEvaluator:
 
     early: stop a graph at its first wrong sequence, and count those before it
     hasty: stop it at its first wrong step; what is counted is then less than N, and says no more
+
+    on: what is on the device, by the names of `graph.cl`
     """
 
     def __init__(
@@ -194,72 +206,33 @@ class GraphEvaluator:
         self._parts = 1 if device.is_cpu else max(1, min(groups, device.items // len(graphs)))
         items = len(graphs) * self._parts
         shape = [len(graphs), groups, nodes, inputs, outputs, steps, stop, self._parts]
-        table = _table(graphs)
-        self._edge_at, self._source = table[EDGE_AT], table[SOURCE]
-        self._right = on_device(np.zeros(items, np.int32))
-        self._arrays = [on_device(a) for a in table]
-        self._count = repeated(
-            source({"LANES": device.lanes, "BLOCK": block}, "ameo.cl", "count.cl", "graph.cl"),
-            "evaluate_graphs",
-            2,
-            -(-items // device.group),
-            device.group,
-            self._right,
-            on_device(np.zeros(items * nodes * block * device.lanes, np.float32)),
-            *self._arrays,
-            held.inputs,
-            held.targets,
-            on_device(np.array(shape, np.int32)),
-        )
-
-    def right_with(
-        self, biases: np.ndarray, weights: np.ndarray, initial: np.ndarray
-    ) -> np.ndarray:
-        """(G,) int32, with other numbers in the order in which `_table` has them.
-
-        Edges of weight 0 cost nothing.
-        """
-        given = weights.reshape(-1)
-        kept = np.flatnonzero(given)
-        before = np.concatenate([[0], np.cumsum(given != 0)])  # edges kept before each
-        weight, source = np.zeros_like(self._source, np.float32), np.zeros_like(self._source)
-        weight[: len(kept)], source[: len(kept)] = given[kept], self._source[kept]
-        for place, values in (
-            (EDGE_AT, before[self._edge_at].astype(np.int32)),
-            (SOURCE, source),
-            (BIAS, biases.astype(np.float32)),
-            (WEIGHT, weight),
-            (INITIAL, initial.astype(np.float32)),
-        ):
-            if values.size:
-                overwrite(self._arrays[place], values.reshape(-1))
-        return self.right()
+        arrays = {
+            "right": np.zeros(items, np.int32),
+            "scratch": np.zeros(items * nodes * block * device.lanes, np.float32),
+            **_table(graphs),
+        }
+        self.on = {name: on_device(values) for name, values in arrays.items()}
+        self.on |= {"inputs": held.inputs, "targets": held.targets}
+        self.on["shape"] = on_device(np.array(shape, np.int32))
+        constants = {"LANES": device.lanes, "BLOCK": block}
+        self._text = source(constants, "ameo.cl", "count.cl", "graph.cl")
+        self._work = -(-items // device.group), device.group
+        self._replay = Replay(self.launch)
 
     def right(self) -> np.ndarray:
         """(G,) int32"""
-        self._count()
-        return _in_all(contents(self._right).reshape(-1, self._parts))
+        self._replay()
+        return self.counted()
 
+    def launch(self, *others: Tensor) -> None:
+        """What `Replay` repeats; others: that have to be realised with it"""
+        after = launch(self._text, "evaluate_graphs", 2, *self._work, *self.on.values())
+        self.on |= zip(("right", "scratch"), after, strict=False)
+        Tensor.realize(self.on["right"], self.on["scratch"], *others)
 
-class VariantEvaluator:
-    """Counts how many sequences variants of a graph get right; not all of them, if one is wrong.
-
-    count: of variants
-    """
-
-    def __init__(self, graph: Graph, count: int, held: Sequences) -> None:
-        column = {(e.source, e.target): i for i, e in enumerate(graph.edges)}
-        biased = graph.where("output", "recurrent", "head")
-        computed = [*graph.where("output", "recurrent"), *graph.where("head")]
-        self._edges = [column[source, n] for n in computed for source, _ in graph.incoming[n]]
-        self._biases = [biased.index(n) for n in computed]
-        self._all = GraphEvaluator([graph] * count, held, early=True, hasty=True)
-
-    def right(self, weights: np.ndarray, biases: np.ndarray, initial: np.ndarray) -> np.ndarray:
-        """(C,) int32, for weights (C, E) in the order of the edges, biases (C, K) of all neurons
-        and heads and initial states (C, S), both in the order of the nodes.
-        """
-        return self._all.right_with(biases[:, self._biases], weights[:, self._edges], initial)
+    def counted(self) -> np.ndarray:
+        """(G,) int32 after the last launch"""
+        return _in_all(contents(self.on["right"]).reshape(-1, self._parts))
 
 
 def _in_all(told: np.ndarray) -> np.ndarray:
@@ -272,9 +245,9 @@ def _in_all(told: np.ndarray) -> np.ndarray:
     return np.where(before, 0, counted).sum(axis=1, dtype=np.int32)
 
 
-def _table(graphs: Sequence[Graph]) -> list[np.ndarray]:
-    """The graphs one after the other, as `graph.cl` wants them."""
-    node_at, edge_at, state_at = [0], [0], [0]
+def _table(graphs: Sequence[Graph]) -> dict[str, np.ndarray]:
+    """The graphs one after the other, as `graph.cl` wants them, in the order of its arguments."""
+    node_at, edge_at, state_at = [0], [], [0]
     source: list[int] = []
     link: list[int] = []
     bias: list[float] = []
@@ -285,6 +258,7 @@ def _table(graphs: Sequence[Graph]) -> list[np.ndarray]:
         order = [*graph.where("input"), *graph.where("state"), *computed]
         number = {node: i for i, node in enumerate(order)}
         fed = {s: r for r, s in graph.feedback}
+        edge_at.append(len(source))
         for node in computed:
             bias.append(graph.nodes[node].bias)
             source += [number[s] for s, _ in graph.incoming[node]]
@@ -295,7 +269,15 @@ def _table(graphs: Sequence[Graph]) -> list[np.ndarray]:
             initial.append(graph.nodes[state].initial)
         node_at.append(len(bias))
         state_at.append(len(link))
-    integers = [node_at, edge_at, state_at, source or [0], link or [0]]
     activation = [v for g in graphs for v in (g.factor, g.leak)]
-    floats = [bias, weight or [0.0], initial or [0.0], activation]
-    return [np.array(a, np.int32) for a in integers] + [np.array(a, np.float32) for a in floats]
+    return {
+        "node_at": np.array(node_at, np.int32),
+        "edge_at": np.array(edge_at, np.int32),
+        "state_at": np.array(state_at, np.int32),
+        "source": np.array(source or [0], np.int32),
+        "link": np.array(link or [0], np.int32),
+        "bias": np.array(bias, np.float32),
+        "weight": np.array(weight or [0.0], np.float32),
+        "initial": np.array(initial or [0.0], np.float32),
+        "activation": np.array(activation, np.float32),
+    }

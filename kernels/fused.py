@@ -19,7 +19,7 @@ from bonsai.hints import Hints
 from bonsai.network import Architecture
 from bonsai.recipe import BETA1, BETA2, EPSILON, UNIT, Recipe
 from kernels.device import open_device
-from kernels.edges import EdgeLists
+from kernels.edges import CONSTANTS, EdgeLists
 from kernels.layout import as_float, cell_constants, expect_fit, interleaved, record
 from kernels.program import Replay, contents, launch, on_device, overwrite, source
 
@@ -158,7 +158,7 @@ class FusedTraining:
             return
         if self._edges is None:
             self._edges = EdgeLists(self.recipe.architecture, self._about)
-            self._texts = texts(self._general, SPARSE)
+            self._texts = texts(self._general | CONSTANTS, SPARSE)
             lists = np.zeros((len(mask), self._edges.size), np.int32)
             self._on["lists"] = on_device(lists)
             self._replay = Replay(self._launch)

@@ -1,9 +1,10 @@
 // How many sequences each of many graphs gets right, at the cost of its edges and neurons; a work-item
 // takes one graph and one part of the sequences. A graph's nodes are numbered inputs, states, neurons
-// and heads; `node_at[g]` is where those of graph g that are computed start in `bias` and `edge_at`,
-// whose edges are `source` (a node's number) and `weight`; `state_at[g]` is where its states start in
-// `initial` and `link` (the node fed back). Each neuron waits for those that it reads, and so BLOCK x
-// LANES sequences are taken at once: the CPU works on the others meanwhile.
+// and heads; `node_at[g]` is where those of graph g that are computed start in `bias`, and g more in
+// `edge_at`, where each node's edges begin and the last one's end: `source` (a node's number) and
+// `weight`; `state_at[g]` is where its states start in `initial` and `link` (the node fed back). Each
+// neuron waits for those that it reads, and so BLOCK x LANES sequences are taken at once: the CPU works on
+// the others meanwhile.
 //
 // What differs from task to task is in `shape`, so that one kernel is compiled for all: graphs, groups
 // of LANES sequences, nodes of the largest graph, inputs, outputs, steps, and when to stop a graph:
@@ -35,7 +36,7 @@
     ivec wrong##u = (ivec)0;
 #define READ(u) AT(to, u) = x##u[i];
 #define START(u) AT(to, u) = (vec)first_state[i];
-#define FROM_BIAS(u) vec sum##u = (vec)bias[node];
+#define FROM_BIAS(u) vec sum##u = (vec)biases[node];
 #define ADD(u) sum##u += w * AT(from, u);
 #define ACTIVATE(u) AT(to, u) = ameo(sum##u, factor, leak);
 #define COMPARE(u) wrong##u |= wrong_lanes(sum##u, y##u[o]);
@@ -61,7 +62,9 @@ __kernel void evaluate_graphs(__global int *right, __global vec *scratch,
     __global const float *first_state = initial + state_at[graph];
     __global const int *fed = link + state_at[graph];
     const int state_count = state_at[graph + 1] - state_at[graph];
-    const int begin = node_at[graph], end = node_at[graph + 1], heads = end - out;
+    const int nodes_of = node_at[graph + 1] - node_at[graph], heads = nodes_of - out;
+    __global const float *biases = bias + node_at[graph];
+    __global const int *at = edge_at + node_at[graph] + graph;
     int count = 0;
     bool stopped = false;
     const int last = part_at(shape[1], part + 1, parts);
@@ -73,9 +76,9 @@ __kernel void evaluate_graphs(__global int *right, __global vec *scratch,
             to = values;
             for (int i = 0; i < in; i++, to += BLOCK * STRIDE) { EACH(READ) }
             to += state_count * BLOCK * STRIDE;
-            for (int node = begin; node < end; node++, to += BLOCK * STRIDE) {
+            for (int node = 0; node < nodes_of; node++, to += BLOCK * STRIDE) {
                 EACH(FROM_BIAS)
-                for (int e = edge_at[node]; e < edge_at[node + 1]; e++) {
+                for (int e = at[node]; e < at[node + 1]; e++) {
                     const float w = weight[e];
                     __global const vec *from = &AT(values, source[e] * BLOCK);
                     EACH(ADD)

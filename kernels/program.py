@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from tinygrad import Tensor, TinyJit
+from tinygrad import Tensor, TinyJit, dtypes
 from tinygrad.device import Device
 from tinygrad.engine.realize import get_call_arg_uops, get_runtime
 from tinygrad.uop.ops import KernelInfo, Ops, ProgramInfo, UOp
@@ -41,8 +41,12 @@ def source(constants: Mapping[str, object], *files: str) -> str:
 
 
 def on_device(values: np.ndarray) -> Tensor:
-    """The values in the OpenCL device's memory."""
-    return Tensor(values, device="CL").realize()
+    """The values in the OpenCL device's memory, without a graph to copy them."""
+    dtype = getattr(dtypes, values.dtype.name)
+    tensor = Tensor.empty(*values.shape, dtype=dtype, device="CL").realize()
+    tensor.uop.base.buffer.ensure_allocated()
+    overwrite(tensor, values)
+    return tensor
 
 
 def overwrite(tensor: Tensor, values: np.ndarray) -> None:

@@ -1,8 +1,8 @@
-// The forward pass of cell.cl for pruned networks, at the cost of the edges and neurons that are left.
+// The forward pass of dense.cl for pruned networks, at the cost of the edges and neurons that are left.
 // Sums are added in the same order, so that the same bits come out. `edges` is a network's list, as
 // kernels/edges.py says; what it leaves out is never computed and never read. Compile-time constants are
-// LANES, PAIR, LEAK, and of training UNIT, ROWS, SHARED and those of the regulariser and Adam; the others
-// are the same in all lists of an architecture, and of a training.
+// LANES, PAIR, LEAK, HEAD and NODE, and of training UNIT, ROWS, SHARED and those of the regulariser and
+// Adam; the others are the same in all lists of an architecture, and of a training.
 
 #define LIST edges[0] // its length
 #define RECORD edges[1]
@@ -21,7 +21,7 @@
 #define SCALE as_float(edges[14])
 #define PULL as_float(edges[15])
 #define ITEMS (RESTARTS * CHUNKS)
-#define NEURONS edges[16] // how many are left
+#define NEURONS edges[HEAD - 1] // how many are left
 
 #define SLOT(node) (node)[0]
 #define BIAS(node) (node)[1]
@@ -32,8 +32,7 @@
 #define READ_BEGIN(node) (node)[6]
 #define READ_END(node) (node)[7]
 #define INITIAL(node) (node)[8]
-#define NODE 9
-#define NODE_AT(k) (edges + 17 + (k) * NODE)
+#define NODE_AT(k) (edges + HEAD + (k) * NODE)
 #define PAIR_AT(from, e) (edges + (from) + 2 * (e))
 #define EACH_NODE(k) for (Edges node = NODE_AT(0); node < NODE_AT(k); node += NODE)
 

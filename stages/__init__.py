@@ -22,6 +22,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
 from bonsai.artifact import ArtifactError, save_json
 from bonsai.prove import FitError
@@ -31,6 +32,10 @@ PARAMS = Path("params.yaml")
 PLANTS = Path("data/plants")
 MAX_BYTES, MAX_DEPTH = 1 << 22, 20  # of params.yaml
 CHECKPOINTS = Path("data/checkpoints")  # of stages still running; no artifacts
+
+_held: set[int] = set()  # files of locks
+
+tqdm.monitor_interval = 0  # no thread, with which a process may not fork (bonsai/processes.py)
 
 
 class ParameterError(ValueError):
@@ -157,10 +162,21 @@ def alone(folder: Path) -> Iterator[None]:
         raise BusyError(
             f"{folder}: another stage is at work there; wait until it ends, or stop it"
         ) from None
+    _held.add(opened)
     try:
         yield
     finally:
+        _held.remove(opened)
         os.close(opened)
+
+
+def _let_go() -> None:
+    """Runs in a fork, with which a lock would not end."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def run_stage(stage: Callable[[Any, Path], str | None]) -> None:

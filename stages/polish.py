@@ -1,6 +1,5 @@
 """Make the smallest proven graphs smaller and rounder: python -m stages.polish PLANT"""
 
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict
@@ -21,7 +20,7 @@ from bonsai.dataset import draw
 from bonsai.graph import Graph, load_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
-from bonsai.polish import Prove, grid, patient, polish, rank, shape
+from bonsai.polish import Prove, grid, polish, rank, shape
 from bonsai.processes import processes
 from bonsai.prove import prove
 from bonsai.result import Result
@@ -29,8 +28,6 @@ from bonsai.simplify import simplify
 from stages import run_stage
 
 Verdict = Certificate | Counterexample | Undecided
-LONG = 400  # rounds that take longer than it takes to start processes for them
-SLOW = 0.2  # seconds of a proof, of which each search does many
 LARGE = 500  # weights and biases beyond which a graph stays as it is, for its rewrites take hours
 
 
@@ -43,9 +40,7 @@ def stage(parameters: Any, folder: Path) -> str:
         raise ArtifactError(f"{folder}: prove.json does not fit proven/; run `dvc repro` again")
     sure = partial(prove, pairs=q.pairs, cells=q.cells, rounds=q.rounds)
     quick = partial(sure, quick=True)
-    start = time.monotonic()
     graph, verdict = graphs[0], sure(graphs[0], machine)
-    slow = time.monotonic() - start > SLOW
     best, before = 0, graph
     if isinstance(verdict, Certificate) and graph.size <= LARGE:
         fresh = draw(machine, np.random.default_rng([p.seed, 4]), p.sequences, p.length, p.tilted)
@@ -67,8 +62,7 @@ def stage(parameters: Any, folder: Path) -> str:
             unit="graph",
             disable=None,
         )
-        long = min(p.rounds, patient(graph, p.patience)) >= LONG
-        with processes(p.starts if long or slow else 1) as workers:
+        with processes(p.starts) as workers:
             searches = {
                 workers.submit(how, small, own, seed=p.seed + n): n
                 for n, small, own in islice(starts(graphs, machine, sure, quick), p.starts)

@@ -17,13 +17,12 @@ from bonsai.certificate import Certificate, Counterexample, Undecided
 from bonsai.graph import Graph, load_graphs, save_graphs
 from bonsai.machine import Machine
 from bonsai.network import Network
-from bonsai.processes import Here, processes, side_by_side
+from bonsai.processes import processes, side_by_side
 from bonsai.prove import prove
 from bonsai.saturate import saturated
 from stages import ParameterError, run_stage
 
-SLOW = 3  # undecided candidates, after which proofs are worth other processes
-MOST = 16  # of these
+MOST = 16  # processes
 LARGER = 1.5  # than the smallest that is proven, a graph that is not worth a proof
 
 
@@ -87,25 +86,23 @@ def _tried(
     """The smallest first, until enough of different candidates are proven, enough are tried, or
     what is left is much larger than one that is proven.
 
-    Undecided ones take longest; after some of them, several are proven at once, ahead of their
-    turn. What is not needed when its turn comes is left out, so that the trials are the same.
+    Several are proven at once, ahead of their turn. What is not needed when its turn comes is left
+    out, so that the trials do not depend on how many.
     """
     p = parameters.prove
     trials: list[Trial] = []
     proven: set[int] = set()
-    undecided, smallest = 0, np.inf
+    smallest = np.inf
     order = sorted(range(len(graphs)), key=lambda row: (graphs[row].size, row))
     progress = tqdm(total=len(order), desc=f"prove {parameters.name}", unit="graph", disable=None)
     with processes(MOST) as others:
         ahead: deque[tuple[int, Future]] = deque()
         coming = iter(order)
         while len(proven) < p.enough and len(trials) < p.most:
-            many = undecided >= SLOW
-            for row in islice(coming, (side_by_side() if many else 1) - len(ahead)):
-                how = (others if many else Here()).submit
+            for row in islice(coming, side_by_side() - len(ahead)):
                 given = graphs[row], machine, p.pairs, p.cells, p.rounds
                 needed = network.candidate[row] not in proven
-                ahead.append((row, how(prove, *given) if needed else Future()))
+                ahead.append((row, others.submit(prove, *given) if needed else Future()))
             if not ahead:
                 break
             row, proof = ahead.popleft()
@@ -118,7 +115,6 @@ def _tried(
                 continue
             verdict = proof.result()
             trials.append(Trial(row, candidate, int(network.restart[row]), graphs[row], verdict))
-            undecided += isinstance(verdict, Undecided)
             if trials[-1].proven:
                 proven.add(candidate)
                 smallest = min(smallest, graphs[row].size)

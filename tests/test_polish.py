@@ -19,11 +19,11 @@ from bonsai.polish import (
     rank,
     roughness,
     shape,
-    varied,
 )
 from bonsai.prove import prove
 from bonsai.tasks import TASKS
-from kernels.evaluate import GraphEvaluator, Sequences, VariantEvaluator
+from kernels.evaluate import GraphEvaluator, Sequences
+from kernels.variants import Variants
 
 
 def sequences(machine):
@@ -87,21 +87,78 @@ def test_the_search_is_repeatable():
 
 @pytest.mark.parametrize("name", ["delay1", "delay2", "loop3", "parens"])
 def test_variants_are_counted_as_graphs_are(name):
-    graph, words = getattr(made, name), sequences(TASKS[name]())
+    graph, words = connected(getattr(made, name)), sequences(TASKS[name]())
     numbers = Numbers(graph)
-    vector = numbers.vector()
-    rng = np.random.default_rng(0)
-    changed = vector + rng.choice([0, 0, 0.01, 1.5], (16, len(vector))).astype(np.float32)
-    changed[0] = vector
-    parts = np.split(changed, np.cumsum(numbers.sizes)[:2], axis=1)
+    home = numbers.vector()
+    walkers = np.stack([home, home * np.float32(1.5)])
     held = Sequences(words.inputs, words.targets)
-    evaluator = VariantEvaluator(graph, 16, held)
-    apart = [numbers.with_vector(row) for row in changed]
-    expected = np.array([GraphEvaluator([g], held, early=True).right()[0] for g in apart])
-    found = evaluator.right(*parts)
-    assert ((found == len(words)) == (expected == len(words))).all()
-    assert found[0] == len(words)
-    assert (found <= expected).all()
+    around = Variants(graph, 2, 40, held, seed=0)
+    exact = set()
+    for n in (0, 1):
+        found, drawn = around.tried(walkers, n)
+        apart = [numbers.with_vector(row) for row in drawn]
+        expected = np.array([GraphEvaluator([g], held, early=True).right()[0] for g in apart])
+        same = (drawn == np.repeat(walkers, 40, axis=0)).all(axis=1)
+        right = found == len(words)
+        assert (right == ((expected == len(words)) & ~same)).all()
+        assert (found[~same] <= expected[~same]).all()
+        exact |= {*right.tolist()}
+    assert exact == {False, True}
+
+
+def around_zeros(rounds, seed=0):
+    """Some numbers of delay1, of which some are 0, and variants of two walkers like this."""
+    graph, words = connected(made.delay1), sequences(TASKS["delay1"]())
+    numbers = Numbers(graph)
+    rng = np.random.default_rng(0)
+    home = rng.choice([1.3, -0.7, 0, 0], numbers.vector().size)
+    home[sum(numbers.sizes[:2]) :] = 0  # initial states
+    held = Sequences(words.inputs, words.targets)
+    around = Variants(graph, 2, 1000, held, seed)
+    walkers = np.tile(home.astype(np.float32), (2, 1))
+    return home.astype(np.float32), numbers, [around.tried(walkers, n)[1] for n in rounds]
+
+
+def test_variants_change_one_to_three_numbers_and_zeros_only_in_exchange():
+    home, numbers, (some,) = around_zeros([0])
+    changed = some != home
+    assert changed.sum(axis=1).max() <= 6  # an exchange changes two
+    assert changed.any(axis=1).mean() > 0.9
+    assert changed.any(axis=0).all()
+    weighed = sum(numbers.sizes[:2])
+    counted = np.count_nonzero(some[:, :weighed], axis=1)
+    assert counted.min() < np.count_nonzero(home[:weighed])
+    one = changed.sum(axis=1) == 1
+    assert not changed[one][:, :weighed][:, home[:weighed] == 0].any()
+
+
+def test_all_kinds_of_changes_are_as_frequent_on_all_numbers():
+    home, _, rounds = around_zeros(range(4))
+    some = np.concatenate(rounds)
+    changed = some != home
+    one = changed.sum(axis=1) == 1
+    (left,) = np.flatnonzero(home)[None]
+    which = changed[one][:, left].argmax(axis=1)
+    counts = np.bincount(which, minlength=len(left))
+    assert counts.min() > 0.6 * counts.mean()
+    was, now = home[left][which], some[one][:, left][np.arange(one.sum()), which]
+    kinds = {
+        "zero": now == 0,
+        "negated": now == -was,
+        "moved": np.isin(np.abs(now - was), 2.0 ** -np.arange(7)),
+        "rounded": (now != 0) & (now * 64 == np.rint(now * 64)),
+    }
+    for kind, found in kinds.items():
+        assert found.mean() > 0.05, kind
+
+
+def test_variants_are_of_their_seed_and_round_and_each_its_own():
+    _, _, (first, second) = around_zeros([0, 1])
+    _, _, (again,) = around_zeros([1])
+    np.testing.assert_array_equal(second, again)
+    _, _, (other,) = around_zeros([1], seed=1)
+    for one, two in ((first, second), (second, other), (first[:1000], first[1000:])):
+        assert (one != two).any(axis=1).mean() > 0.9
 
 
 def test_grids_are_the_coarsest_that_hold():
@@ -112,22 +169,6 @@ def test_grids_are_the_coarsest_that_hold():
 
 def test_roughness_counts_bits_after_the_point():
     assert roughness(np.array([[0, 1, -2], [0.5, 0.25, 1], [1 / 3, 0, 0]])).tolist() == [0, 3, 12]
-
-
-def test_variants_change_one_to_three_numbers_and_zeros_only_in_exchange():
-    vector = np.array([1.3, 0, -0.7, 0, 2.1, 0.3, 0, -1.1], np.float32)
-    sizes = 5, 3, 0  # edges and biases
-    rng = np.random.default_rng(0)
-    some = varied(np.tile(vector, (4000, 1)), sizes, rng)
-    changed = some != vector
-    assert changed.sum(axis=1).max() <= 6  # an exchange changes two
-    assert changed.any(axis=1).mean() > 0.9
-    assert changed.any(axis=0).all()
-    counted = np.count_nonzero(some, axis=1)
-    assert counted.min() < np.count_nonzero(vector)
-    assert counted.max() == np.count_nonzero(vector)
-    one = changed.sum(axis=1) == 1
-    assert not changed[one][:, [1, 3, 6]].any()  # a number that is zero is never changed alone
 
 
 def test_numbers_of_what_no_head_depends_on_are_zero():
@@ -187,7 +228,9 @@ def test_a_walker_that_finds_nothing_goes_back_to_the_best(monkeypatch):
     stay = lambda *_: (np.zeros(0, int), np.zeros(0, int))  # noqa: E731
     monkeypatch.setattr("bonsai.polish.LOST", 2)
     monkeypatch.setattr("bonsai.polish.moves", lambda *a: next(steps, stay)(*a))
-    monkeypatch.setattr("bonsai.polish.varied", lambda v, *a: at.append(v.copy()) or varied(v, *a))
+    tried = Variants.tried
+    told = lambda self, v, n: at.append(v.copy()) or tried(self, v, n)  # noqa: E731
+    monkeypatch.setattr("bonsai.polish.Variants.tried", told)
     x, y = words.inputs, words.targets
     polish(made.delay2, certificate, machine, lambda *_: None, x, y, 6, 16, 8, 30, seed=0)
     home = at[0][0]

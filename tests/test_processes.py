@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from bonsai.processes import LostError, processes
+from stages import alone
 
 SLEEPS = """
-import os, time
+import os, sys, threading, time
 from bonsai.processes import processes
 
 if __name__ == "__main__":
+    if "spawned" in sys.argv:
+        threading.Thread(target=time.sleep, args=[600], daemon=True).start()
     with processes(2) as workers:
         print(workers.submit(os.getpid).result(), flush=True)
         workers.submit(time.sleep, 600).result()
@@ -97,13 +100,86 @@ def test_they_end_with_the_block_whatever_they_are_at():
     assert busy.cancelled() or busy.exception(0) is not None  # it was never begun, or killed
 
 
+@pytest.mark.parametrize("kind", ["forks", "spawned"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_they_end_with_the_process_that_began_them(tmp_path, how):
+def test_they_end_with_the_process_that_began_them(tmp_path, how, kind):
     script = tmp_path / "sleeps.py"
     script.write_text(SLEEPS)
     path = os.environ | {"PYTHONPATH": os.getcwd()}
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=path) as begun:
+    with subprocess.Popen(
+        [sys.executable, script, kind], stdout=subprocess.PIPE, env=path
+    ) as begun:
         child = int(begun.stdout.readline())
         begun.send_signal(how)
         begun.wait(30)
     assert gone(child)
+
+
+TELLS = """
+import sys, threading
+from bonsai.processes import processes
+from kernels.device import open_device
+
+known = "as it was imported"
+
+def told():
+    return known
+
+if __name__ == "__main__":
+    known = "as it was forked"
+    done = threading.Event()
+    if "thread" in sys.argv:
+        threading.Thread(target=done.wait).start()
+    if "OpenCL" in sys.argv:
+        open_device()
+    with processes(2) as workers:
+        print(workers.submit(told).result())
+    done.set()
+"""
+
+
+@pytest.mark.parametrize(
+    ("has", "said"),
+    [
+        ("nothing", "as it was forked" if sys.platform == "linux" else "as it was imported"),
+        ("thread", "as it was imported"),
+        ("OpenCL", "as it was imported"),
+    ],
+)
+def test_only_a_process_without_threads_and_opencl_forks(tmp_path, has, said):
+    script = tmp_path / "tells.py"
+    script.write_text(TELLS)
+    path = os.environ | {"PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-W", "error", script, has]
+    done = subprocess.run(command, env=path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr, done.returncode) == (said, "", 0)
+
+
+HOLDS = """
+import os, signal, sys
+from pathlib import Path
+from bonsai.processes import processes
+from stages import alone
+
+if __name__ == "__main__":
+    with alone(Path(sys.argv[1])), processes(2) as workers:
+        child = workers.submit(os.getpid).result()
+        os.kill(child, signal.SIGSTOP)  # it cannot end
+        print(child, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_lock_ends_with_the_stage_not_with_its_forks(tmp_path):
+    script = tmp_path / "holds.py"
+    script.write_text(HOLDS)
+    command = [sys.executable, script, tmp_path / "plant"]
+    path = os.environ | {"PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=path) as begun:
+        child = int(begun.stdout.readline())
+        begun.wait(30)
+    try:
+        with alone(tmp_path / "plant"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)

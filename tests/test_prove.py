@@ -19,6 +19,7 @@ from bonsai.graph import Graph, save_graphs
 from bonsai.machine import Machine
 from bonsai.network import Architecture, Network
 from bonsai.points import Plan
+from bonsai.processes import processes
 from bonsai.prove import FitError, prove
 from bonsai.tasks import TASKS
 from stages import ParameterError
@@ -298,6 +299,13 @@ def test_the_activation_in_float32_errs_less_than_the_proof_allows(factor):
 # ---- the stages prove and polish
 
 
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """No other processes, which take long to start where OpenCL is open."""
+    for module in (stages.prove, sys.modules[polish_stage.__module__]):
+        monkeypatch.setattr(module, "processes", lambda _: processes(1))
+
+
 def plant(folder, graphs, restarts, task="delay1"):
     """What the stages before prove leave behind, for these graphs."""
     TASKS[task]().save(folder / "machine.parquet")
@@ -339,8 +347,8 @@ def test_proofs_side_by_side_are_those_one_after_the_other(tmp_path, monkeypatch
     first, last = (made.biased(made.delay1, len(made.delay1.nodes) - 1, b) for b in (0.5, 0.25))
     graphs = [first, WRONG, made.delay1, made.delay1, last]
     found = []
-    for slow in (9, 0):
-        folder = tmp_path / str(slow)
+    for most in (1, 4):
+        folder = tmp_path / str(most)
         folder.mkdir()
         parameters = plant(folder, graphs, [3, 5, 5, 5, 7])
         network = Network.load(folder / "quantized.npz")
@@ -348,7 +356,8 @@ def test_proofs_side_by_side_are_those_one_after_the_other(tmp_path, monkeypatch
             folder / "quantized.npz"
         )
         parameters.prove.enough = enough
-        monkeypatch.setattr(stages.prove, "SLOW", slow)
+        monkeypatch.setattr(stages.prove, "side_by_side", lambda most=most: most)
+        monkeypatch.setattr(stages.prove, "processes", lambda _, most=most: processes(most))
         stage(parameters, folder)
         found.append((folder / "proofs.parquet").read_bytes())
     assert found[0] == found[1]
@@ -440,15 +449,12 @@ def test_one_shape_is_searched_from_once(tmp_path, monkeypatch):
 
 def test_searches_side_by_side_find_what_one_after_the_other_does(tmp_path, monkeypatch):
     module = sys.modules[polish_stage.__module__]
-    asked, processes = [], module.processes
-    monkeypatch.setattr(module, "processes", lambda most: asked.append(most) or processes(most))
     larger = made.biased(made.delay1, len(made.delay1.nodes) - 1, 0.25)
     found = []
-    for long in (1 << 30, 0):
-        monkeypatch.setattr(module, "LONG", long)
-        folder = tmp_path / str(long)
+    for most in (3, 1):
+        monkeypatch.setattr(module, "processes", lambda _, most=most: processes(most))
+        folder = tmp_path / str(most)
         folder.mkdir()
         proven(folder, [larger, made.delay1, made.moved(made.delay1, 0, -1.07)], [3, 4, 5])
         found.append({p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()})
-    assert asked[0] == 1 < asked[1]
     assert found[0] == found[1]
