@@ -307,11 +307,12 @@ class Search:
                     for m in range(4):
                         for a, b in ((i, j), (j, i)):
                             self._if(c, a, b, m)
-        self.matrix = np.array([self._row(t) for t in self.tables], np.uint64)
-        self.matrix = self.matrix.reshape(len(self.tables), self.words)
+        tables = np.array([self._row(t) for t in self.tables], np.uint64)
+        self.columns = np.ascontiguousarray(tables.reshape(len(self.tables), self.words).T)
 
-    def _row(self, table: int) -> list[int]:
-        return [(table >> (64 * w)) & (2**64 - 1) for w in range(self.words)]
+    def _row(self, table: int) -> np.ndarray:
+        """(words,) uint64"""
+        return np.frombuffer(table.to_bytes(8 * self.words, "little"), "<u8")
 
     def _add(self, table: int, size: int, recipe: tuple) -> None:
         """Functions and their complements are one entry, of the table that begins with 0."""
@@ -352,13 +353,20 @@ class Search:
 
     def _find(self, table: int, care: int) -> np.ndarray:
         """(tabled functions,) 1 where one agrees on the rows `care`, 2 where its inverse does."""
-        if self.words == 1:
-            mask = np.uint64(care)
-            wrong = (self.matrix[:, 0] ^ np.uint64(table)) & mask
-            return (wrong == 0) + 2 * (wrong == mask).astype(np.int8)
-        masks = np.array(self._row(care), np.uint64)
-        wrongs = (self.matrix ^ np.array(self._row(table), np.uint64)) & masks
-        return ~wrongs.any(axis=1) + 2 * (wrongs == masks).all(axis=1).astype(np.int8)
+        masks, wanted = self._row(care), self._row(table)
+        match = np.zeros(len(self.tables), np.int8)
+        order = np.argsort(-np.bitwise_count(masks).astype(int), kind="stable")
+        order = order[masks[order] != 0]  # first where few functions agree
+        for value, inverse in ((1, False), (2, True)):
+            left = np.arange(len(match))
+            for n, w in enumerate(order.tolist()):
+                column = self.columns[w][left] if n else self.columns[w]
+                wrong = (column ^ wanted[w]) & masks[w]
+                left = left[wrong == (masks[w] if inverse else 0)]
+                if not left.size:
+                    break
+            match[left] += value
+        return match
 
     def _size(self, table: int, care: int) -> int | None:
         """Literals of the shortest tabled formula that agrees on the rows `care`."""

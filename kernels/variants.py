@@ -49,7 +49,7 @@ class Variants:
         """How many sequences variants of these (W, V) get right, and the variants, (C, V) float32.
 
         (C,) int32: N for what is right, less for what is not and for what came out unchanged. The
-        variants of a walker follow one another. They are the same in a round of the same number.
+        variants of a walker follow one another. A round of the same number makes the same ones.
         """
         overwrite(self._walkers, walkers)
         overwrite(self._round, np.array([round], np.int32))

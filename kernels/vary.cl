@@ -10,16 +10,19 @@
 
 #define STEPS 7 // grids that numbers are put on, of steps 1 to 1/64
 
-// Uniform below `count`. PCG RXS-M-XS of 32 bits, O'Neill, "PCG: A Family of Simple Fast
-// Space-Efficient Statistically Good Algorithms for Random Number Generation", 2014.
+// PCG RXS-M-XS of 32 bits, O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good
+// Algorithms for Random Number Generation", 2014.
 inline uint next(uint *state) {
     *state = *state * 747796405u + 2891336453u;
     const uint word = ((*state >> ((*state >> 28) + 4)) ^ *state) * 277803737u;
     return (word >> 22) ^ word;
 }
+
+// Uniform from 0 to `count` - 1, or 0.
 inline int below(uint *state, const int count) { return (int)(((ulong)next(state) * count) >> 32); }
 
-// Changes one of the numbers that are not 0; one that is 0 only ever takes the place of another.
+// Changes one of the numbers that are not 0, if there is any; one that is 0 only ever takes the place
+// of another. `counted` are weights and biases, the others initial states.
 inline void change(__global float *v, const int numbers, const int counted, uint *state) {
     int left = 0;
     for (int i = 0; i < numbers; i++) left += v[i] != 0.0f;

@@ -197,6 +197,7 @@ class Recorded(FusedTraining):
         self.left: list[np.ndarray] = []
         self.told: list[np.ndarray] = []
         self.started: list[np.ndarray] = []
+        self.moments: list[np.ndarray] = []
 
     def prune(self, mask):
         self.left.append(mask.copy())
@@ -208,6 +209,7 @@ class Recorded(FusedTraining):
 
     def resume(self, state):
         self.started.append(state["parameters"].copy())
+        self.moments.append(np.stack([state["mean"], state["square"]]))
         super().resume(state)
 
 
@@ -238,6 +240,33 @@ def test_every_round_is_told_the_codes_of_the_networks_in_its_slots(trained):
             moved += (own % 2) != (slot % 2)
             assert ((codes[slot] == code[own]) | (codes[slot] < 0)).all()
     assert moved  # copies of some that have hints to slots of others, or the other way round
+
+
+def test_weights_and_biases_that_come_back_begin_without_moments(trained):
+    network, data, check = trained
+    rows = np.resize(np.arange(len(network)), 8)
+    network = network.with_parameters(network.parameters[rows], rows)
+    a = network.architecture
+    training = Recorded(
+        recipe(a, 8, PACE.rounds * PACE.steps), data.inputs, data.targets, network.parameters
+    )
+    evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
+    sparsify(network, training, evaluator, PACE, 0, 20)
+    counted = Wiring(a).counted
+    before = training.left[0]
+    back = 0
+    for left, started, moments in zip(
+        training.left, training.started, training.moments, strict=True
+    ):
+        gone = counted & ~left
+        assert not started[gone].any()
+        assert not moments[:, gone].any()
+        new = counted & left & ~before & (started == 0)  # of slots that stay, or of copies
+        assert not moments[:, new].any()
+        back += int(new.sum())
+        before = left
+    assert back > 0
+    assert any(moments.any() for moments in training.moments)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 8, 48])
