@@ -22,7 +22,6 @@ import numpy as np
 
 from bonsai.counterexamples import Practice
 from bonsai.network import Network
-from bonsai.polish import SIMPLE
 from bonsai.train import Checkpoint, Training
 from bonsai.wiring import Wiring
 from kernels.evaluate import Evaluator
@@ -35,6 +34,9 @@ MENDING = 5  # rounds in which a slot that fails at counterexamples has to learn
 LONGEST = 512  # symbols of a counterexample
 BORNE = (0.3, 0.2, 0.1)  # noise on the states that some candidates that go on have to bear
 AT_ONCE = 64  # candidates that are asked whether they do
+# Weights and biases of a network that `bonsai.polish` can search all around. It has a number of its
+# own for that: what is imported from there would let sparsify run again whenever polish changes.
+TINY = 8
 LARGER = 1.1  # than the one before, a candidate of the same restart that goes on
 
 
@@ -49,7 +51,7 @@ class Pace:
     replace: every so many rounds, copies of the smallest quarter replace the largest quarter, and
     the smallest are searched for counterexamples
     patience: rounds after which it ends if no slot shrinks, or if half of them have the smallest
-    size, of at most SIMPLE, and none gets below it
+    size, of at most TINY, and none gets below it
     """
 
     noise: np.ndarray
@@ -340,7 +342,7 @@ def _settled(log: np.ndarray, patience: int) -> bool:
     """
     smallest, median, words = log[-patience - 1 :, [0, 1, 4]].T
     same = (smallest == smallest[-1:]).all() and (words == words[-1:]).all()
-    return bool(len(smallest) > patience and same and median[-1] <= smallest[-1] <= SIMPLE)
+    return bool(len(smallest) > patience and same and median[-1] <= smallest[-1] <= TINY)
 
 
 def _tried(slots: Slots, wiring: Wiring, pace: Pace, rng: np.random.Generator) -> np.ndarray:
