@@ -34,8 +34,8 @@ MENDING = 5  # rounds in which a slot that fails at counterexamples has to learn
 LONGEST = 512  # symbols of a counterexample
 BORNE = (0.3, 0.2, 0.1)  # noise on the states that some candidates that go on have to bear
 AT_ONCE = 64  # candidates that are asked whether they do
-# Weights and biases of a network that `bonsai.polish` can search all around. It has a number of its
-# own for that: what is imported from there would let sparsify run again whenever polish changes.
+# Weights and biases of a network that `bonsai.polish` can search all around. Not imported from
+# there: then sparsify would run again whenever polish changes.
 TINY = 8
 LARGER = 1.1  # than the one before, a candidate of the same restart that goes on
 
