@@ -65,8 +65,13 @@ class Cluster:
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--protocol", protocol,
             "--scheduler-file", str(self.file),
         )  # fmt: skip
-        until(self.file.exists)
-        self.address = json.loads(self.file.read_text())["address"]
+        self.address = until(self._told)
+
+    def _told(self) -> str | None:
+        """The address that the scheduler has written down, not halfway."""
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            return json.loads(self.file.read_text())["address"]
+        return None
 
     def start(self, *command: str, where: Path | None = None) -> subprocess.Popen:
         process = subprocess.Popen(
