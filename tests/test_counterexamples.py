@@ -9,6 +9,8 @@ from bonsai.dataset import Sequences, draw
 from bonsai.hints import Codes
 from bonsai.machine import Machine
 from bonsai.network import Architecture, Network
+from bonsai.points import Plan
+from bonsai.prove import SHORT, simulate
 from bonsai.recipe import UNIT
 from bonsai.sparsify import Pace, sparsify
 from bonsai.tasks import TASKS
@@ -145,6 +147,26 @@ def test_words_that_are_got_wrong_are_told_once():
         np.testing.assert_array_equal(ours, theirs)
     fresh = Evaluator(a, LEAK, tested.inputs, tested.targets, early=True)
     assert evaluator.right(parameters, 0.5).tolist() == fresh.right(parameters, 0.5).tolist()
+
+
+def test_the_device_knows_which_networks_get_the_words_right(trained, monkeypatch):
+    machine, network, data, check = trained
+    p = network.parameters.copy()
+    p[::2, network.architecture.mask("weight")] *= -1
+    a, training = network.architecture, None
+    evaluator = Evaluator(a, LEAK, check.inputs, check.targets, early=True)
+    codes = Codes.bits(np.zeros((RUN + 1, 0), np.int8), np.full((len(p), 3), -1, np.int32))
+    practice = Practice(machine, training, data, codes, evaluator, check, 16, 16, 0)
+    told, expected = [], []
+
+    def noted(graph, machine, words_right):
+        told.append(words_right)
+        expected.append(simulate(Plan(graph), machine, *SHORT)[0] is None)
+
+    monkeypatch.setattr("bonsai.counterexamples.refute", noted)
+    practice.examine(network.with_parameters(p, np.arange(len(p))))
+    assert told == expected
+    assert {*told} == {False, True}
 
 
 def test_a_killed_run_practises_what_it_had_found(trained, grown, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import product
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -95,3 +96,22 @@ def test_constants_vanish() -> None:
     assert joined("and", [a, TRUE]) == joined("or", [a, FALSE, a]) == a
     assert joined("or", [a, TRUE]) == TRUE
     assert negated(negated(a)) == a
+
+
+@pytest.mark.parametrize("rows", [3, 64, 65, 300])
+def test_tabled_functions_that_agree_are_found_on_any_number_of_rows(rows: int) -> None:
+    random = Random(rows)
+    terms = [(signal(f"x{n}"), random.getrandbits(rows)) for n in range(6)]
+    search = Search(terms, rows)
+    met = set()
+    for _ in range(200):
+        care = random.getrandbits(rows) & random.getrandbits(rows) | 1 << random.randrange(rows)
+        table = random.choice(search.tables) ^ random.choice((0, search.full))
+        for wrong in (0, 1 << random.randrange(rows)):
+            wanted = [
+                ((own ^ table ^ wrong) & care == 0) + 2 * (~(own ^ table ^ wrong) & care == 0)
+                for own in search.tables
+            ]
+            assert search._find((table ^ wrong) & care, care).tolist() == wanted
+            met |= {*wanted}
+    assert met == {0, 1, 2}

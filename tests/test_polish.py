@@ -157,8 +157,26 @@ def test_variants_are_of_their_seed_and_round_and_each_its_own():
     _, _, (again,) = around_zeros([1])
     np.testing.assert_array_equal(second, again)
     _, _, (other,) = around_zeros([1], seed=1)
-    for one, two in ((first, second), (second, other), (first[:1000], first[1000:])):
+    pairs = (
+        (first, second),
+        (second, other),
+        (first[:1000], first[1000:]),
+        (first[::2], first[1::2]),
+    )
+    for one, two in pairs:
         assert (one != two).any(axis=1).mean() > 0.9
+
+
+def test_what_came_out_unchanged_is_not_right_by_a_bias_alone():
+    graph = made.biased(made.delay1, len(made.delay1.nodes) - 1, 9.0)  # always 1
+    words = sequences(TASKS["delay1"]())
+    held = Sequences(words.inputs, np.ones_like(words.targets))
+    home = Numbers(graph).vector()
+    found, drawn = Variants(graph, 1, 2000, held, seed=0).tried(home[None], 0)
+    same = (drawn == home).all(axis=1)
+    assert same.any()
+    assert (found[same] < len(words)).all()
+    assert (found[~same] == len(words)).any()
 
 
 def test_grids_are_the_coarsest_that_hold():

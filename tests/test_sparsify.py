@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from bonsai.dataset import draw
 from bonsai.hints import Codes
 from bonsai.network import Architecture, Network
 from bonsai.recipe import Recipe, Regularizer
-from bonsai.sparsify import Pace, _chosen, _ladder, _settled, sparsify
+from bonsai.sparsify import Pace, _chosen, _ladder, _Run, _settled, sparsify
 from bonsai.tasks import TASKS
 from bonsai.train import Checkpoint, train
 from bonsai.wiring import Wiring
@@ -267,6 +268,15 @@ def test_weights_and_biases_that_come_back_begin_without_moments(trained):
         before = left
     assert back > 0
     assert any(moments.any() for moments in training.moments)
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 64])
+@pytest.mark.parametrize("count", [1, 2, 4, 9])
+def test_the_first_that_bear_noise_are_found(monkeypatch, at_once, count):
+    monkeypatch.setattr("bonsai.sparsify.AT_ONCE", at_once)
+    right = np.array([[0], [0], [1], [0], [1], [1], [0], [1]])
+    run = SimpleNamespace(_right=lambda p, z: p[:, 0], evaluator=SimpleNamespace(sequences=1))
+    assert _Run._first_bearing(run, right, 0.1, count) == [2, 4, 5, 7][:count]
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 8, 48])
