@@ -21,7 +21,7 @@ from bonsai.machine import Machine
 from bonsai.network import Network
 from bonsai.prove import SHORT, refute, words
 from bonsai.train import Training
-from kernels.evaluate import Evaluator
+from kernels.evaluate import Evaluator, filled
 
 REMEMBERED = 64  # words, the newest
 PERIOD = 3  # symbols that are repeated, at most
@@ -52,7 +52,7 @@ class Practice:
         self._data, self._check, self._codes = data, check, codes
         self._taught, self.tested, self._seed = taught, tested, seed
         tried = words(machine, *SHORT)
-        rows = np.resize(np.arange(tried.symbols.shape[1]), -(-tried.symbols.shape[1] // 16) * 16)
+        rows = filled(np.arange(tried.symbols.shape[1]))
         symbols, before = tried.symbols.T[rows], tried.machine_state[:-1].T[rows]
         x, y = machine.symbols[symbols], machine.output[before, symbols]
         self._words = Evaluator(evaluator.architecture, evaluator.leak, x, y, early=True)

@@ -20,7 +20,7 @@ from bonsai.certificate import Certificate, Undecided
 from bonsai.graph import Edge, Graph
 from bonsai.machine import Machine
 from bonsai.prune import eliminate_dead_code
-from kernels.evaluate import Sequences
+from kernels.evaluate import Sequences, filled
 from kernels.variants import Variants
 
 FINEST = 12  # a number that is no multiple of 2^-12 counts as rough as one that is
@@ -202,7 +202,7 @@ def distinct(inputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nd
     """
     whole = np.concatenate([inputs, targets], axis=2)
     _, first = np.unique(whole.reshape(len(whole), -1), axis=0, return_index=True)
-    rows = np.resize(np.sort(first), -(-len(first) // 16) * 16)
+    rows = filled(np.sort(first))
     return inputs[rows], targets[rows]
 
 

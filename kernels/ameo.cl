@@ -75,7 +75,7 @@ inline vec ameo(vec x, float factor, float leak) {
 
 inline vec ameo_with_derivative(vec x, float factor, float leak, vec *derivative) {
     PIECES
-    const vec slope = AS_VEC(AS_IVEC((vec)factor) | (AS_IVEC(past) & SIGN));
+    const vec slope = pick(MASK(AS_IVEC(past) < 0), (vec)-factor, (vec)factor);
     *derivative = pick(tail, (vec)leak, 4.0f * (e * scaled) + slope);
     return AS_VEC(AS_IVEC(y) ^ (AS_IVEC(x) & SIGN));
 }

@@ -18,6 +18,7 @@
 #define SETS(M, k) M(k, 0)
 #define LARGEST 8
 #endif
+#define TWO_AT_ONCE _Pragma("unroll 2") // turns of a loop, whose own instructions count
 #define DEFINE_TILES(DEFINE) DEFINE(1) DEFINE(2) DEFINE(3) DEFINE(4) DEFINE(5) DEFINE(6) DEFINE(7) DEFINE(8)
 
 // COUNT things in as few tiles as there can be, of two sizes: a tile of one or two takes as long as one
@@ -37,26 +38,41 @@
     TILES_OF(tiles - larger, size, CALL) \
 }
 
-// TILE neurons from j on: weighted sums, activation, and (to `slopes`, if `keep`) its derivative.
-#define FROM_BIAS(k, u) vec sum##k##_##u = (vec)b[j + k];
+// A neuron's value from its sum, and (to `slope`, if `keep`) its derivative.
+inline void activate(const vec sum, Slots h, const bool keep, Slots slope, const float factor) {
+    vec derivative;
+    AT(h, 0) = ameo_with_derivative(sum, factor, LEAK, &derivative);
+    if (keep) AT(slope, 0) = derivative;
+}
+#define ACTIVATE(u) \
+    activate(AT(h, u * RECORD + j), OFF(h, u * RECORD + j), keep, OFF(slopes, u * DELTAS + j), factor);
+
+// What becomes of a tile's sums. A CPU has no registers for a dozen of them and for what their activations
+// need: it stores them, and takes them one by one.
+#if LANES == 1
+#define FINISH_ONE(k, u) activate(sum##k##_##u, OFF(h, u * RECORD + k), keep, \
+                                  OFF(slopes, u * DELTAS + k), factor);
+#define ACTIVATE_ALL(J)
+#else
+#define FINISH_ONE(k, u) AT(h, u * RECORD + k) = sum##k##_##u;
+#define ACTIVATE_ALL(J) for (int j = 0; j < (J); j++) { EACH_SET(ACTIVATE) }
+#endif
+
+// The first TILE neurons: weighted sums, and FINISH.
+#define FROM_BIAS(k, u) vec sum##k##_##u = (vec)b[k];
 #define SUMS_FROM_BIAS(k) SETS(FROM_BIAS, k)
 #define SOURCE_OF_X(k, u) const vec source##u = AT(x, u * RECORD + i);
 #define SOURCE_OF_S(k, u) const vec source##u = AT(s, u * RECORD + i);
 #define ADD(k, u) sum##k##_##u += w * source##u;
-#define ADD_X(k) { const float w = W[i * J + j + k]; SETS(ADD, k) }
-#define ADD_S(k) { const float w = W[(n + i) * J + j + k]; SETS(ADD, k) }
-#define FINISH_ONE(k, u) { \
-    vec slope; \
-    AT(h, u * RECORD + j + k) = ameo_with_derivative(sum##k##_##u, factor, LEAK, &slope); \
-    if (keep) AT(slopes, u * DELTAS + j + k) = slope; \
-}
+#define ADD_X(k) { const float w = W[i * J + k]; SETS(ADD, k) }
+#define ADD_S(k) { const float w = W[(n + i) * J + k]; SETS(ADD, k) }
 #define FINISH(k) SETS(FINISH_ONE, k)
 #define DEFINE_NEURONS(TILE) \
-inline void neurons_##TILE(const int j, const int n, const int S, const int J, Weights W, Weights b, Data x, \
-                 Data s, Slots h, const bool keep, Slots slopes, float factor) { \
+inline void neurons_##TILE(const int n, const int S, const int J, Weights W, Weights b, Data x, Data s, \
+                           Slots h, const bool keep, Slots slopes, const float factor) { \
     EACH_##TILE(SUMS_FROM_BIAS) \
-    for (int i = 0; i < n; i++) { SETS(SOURCE_OF_X, 0) EACH_##TILE(ADD_X) } \
-    for (int i = 0; i < S; i++) { SETS(SOURCE_OF_S, 0) EACH_##TILE(ADD_S) } \
+    TWO_AT_ONCE for (int i = 0; i < n; i++) { SETS(SOURCE_OF_X, 0) EACH_##TILE(ADD_X) } \
+    TWO_AT_ONCE for (int i = 0; i < S; i++) { SETS(SOURCE_OF_S, 0) EACH_##TILE(ADD_S) } \
     EACH_##TILE(FINISH) \
 }
 DEFINE_TILES(DEFINE_NEURONS)
@@ -64,8 +80,10 @@ DEFINE_TILES(DEFINE_NEURONS)
 // h = A([x, s] W + b), the J neurons of a layer.
 inline void neurons(const int n, const int S, const int J, Weights W, Weights b, Data x, Data s,
                     Slots h, const bool keep, Slots slopes, float factor) {
-    #define NEURONS(TILE) neurons_##TILE(at, n, S, J, W, b, x, s, h, keep, slopes, factor);
+    #define NEURONS(TILE) \
+        neurons_##TILE(n, S, J, W + at, b + at, x, s, OFF(h, at), keep, OFF(slopes, at), factor);
     IN_TILES(J, NEURONS)
+    ACTIVATE_ALL(J)
 }
 
 // All layers for one time. `before` is the record of the time before; slopes are laid out as a record.

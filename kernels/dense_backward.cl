@@ -2,21 +2,21 @@
 // step.cl.
 
 // out = W delta of N rows of J columns, added to what is there if `add`.
-#define FROM_OUT(k, u) vec sum##k##_##u = add ? out[(i + k) * PAIR + u] : (vec)0.0f;
+#define FROM_OUT(k, u) vec sum##k##_##u = add ? out[k * PAIR + u] : (vec)0.0f;
 #define SUMS_FROM_OUT(k) SETS(FROM_OUT, k)
 #define SOURCE_OF_DELTA(k, u) const vec source##u = AT(delta, u * DELTAS + j);
-#define ADD_DELTA(k) { const float w = W[(i + k) * J + j]; SETS(ADD, k) }
-#define STORE_ONE(k, u) out[(i + k) * PAIR + u] = sum##k##_##u;
+#define ADD_DELTA(k) { const float w = W[k * J + j]; SETS(ADD, k) }
+#define STORE_ONE(k, u) out[k * PAIR + u] = sum##k##_##u;
 #define STORE(k) SETS(STORE_ONE, k)
 #define DEFINE_TRANSPOSED(TILE) \
-inline void transposed_##TILE(const int i, const int J, Weights W, Slots delta, const bool add, vec *out) { \
+inline void transposed_##TILE(const int J, Weights W, Slots delta, const bool add, vec *out) { \
     EACH_##TILE(SUMS_FROM_OUT) \
-    for (int j = 0; j < J; j++) { SETS(SOURCE_OF_DELTA, 0) EACH_##TILE(ADD_DELTA) } \
+    TWO_AT_ONCE for (int j = 0; j < J; j++) { SETS(SOURCE_OF_DELTA, 0) EACH_##TILE(ADD_DELTA) } \
     EACH_##TILE(STORE) \
 }
 DEFINE_TILES(DEFINE_TRANSPOSED)
 inline void transposed(const int N, const int J, Weights W, Slots delta, const bool add, vec *out) {
-    #define TRANSPOSED(TILE) transposed_##TILE(at, J, W, delta, add, out);
+    #define TRANSPOSED(TILE) transposed_##TILE(J, W + at * J, delta, add, out + at * PAIR);
     IN_TILES(N, TRANSPOSED)
 }
 
@@ -31,16 +31,18 @@ inline void transposed(const int N, const int J, Weights W, Slots delta, const b
 #define ROWS_3(COLUMNS, M) ROWS_2(COLUMNS, M) COLUMNS(M, 2)
 #define ROWS_8(COLUMNS, M) ROWS_3(COLUMNS, M) COLUMNS(M, 3) COLUMNS(M, 4) COLUMNS(M, 5) COLUMNS(M, 6) \
     COLUMNS(M, 7)
-#define LOAD_SUM(a, b) vec sum##a##b = add ? AT(gradient, a * J + b) : (vec)0.0f;
+#define ROW(a) const Slots row##a = OFF(gradient, a * J);
+#define LOAD_SUM(a, b) vec sum##a##b = add ? AT(row##a, b) : (vec)0.0f;
 #define LEFT(a) const vec left##a = AT(left, t * RECORD + a);
 #define RIGHT(b) const vec right##b = AT(delta, t * DELTAS + b);
 #define ADD_OUTER(a, b) sum##a##b += left##a * right##b;
-#define STORE_SUM(a, b) AT(gradient, a * J + b) = sum##a##b;
+#define STORE_SUM(a, b) AT(row##a, b) = sum##a##b;
 #define DEFINE_OUTER(A, B) \
 inline void outer_##A##B(const int records, const int J, Data left, Slots delta, const bool add, \
                          Slots gradient) { \
+    EACH_##A(ROW) \
     ROWS_##A(COLUMNS_##B, LOAD_SUM) \
-    for (int t = 0; t < records; t++) { \
+    TWO_AT_ONCE for (int t = 0; t < records; t++) { \
         EACH_##A(LEFT) \
         EACH_##B(RIGHT) \
         ROWS_##A(COLUMNS_##B, ADD_OUTER) \

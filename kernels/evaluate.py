@@ -1,6 +1,6 @@
 """How many sequences candidates get right: networks (`evaluate.cl`) and graphs (`graph.cl`)."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from functools import cached_property
 
 import numpy as np
@@ -8,10 +8,11 @@ from tinygrad import Tensor
 
 from bonsai.graph import Graph
 from bonsai.network import Architecture
+from bonsai.recipe import UNIT
 from kernels.device import open_device
 from kernels.edges import CONSTANTS, EdgeLists
 from kernels.layout import as_float, cell_constants, expect_fit, interleaved, record
-from kernels.program import Replay, contents, launch, on_device, overwrite, repeated, source
+from kernels.program import Replay, contents, launch, on_device, overwrite, source
 
 BATCH = 1024  # candidates a launch
 LISTS = 1 << 23  # numbers in lists of their edges, at most
@@ -40,6 +41,11 @@ class Sequences:
     def expect_fit(self, inputs: int, outputs: int) -> None:
         """Raise ShapeError unless they are of networks with so many inputs and outputs."""
         expect_fit(self.shape, self.target_shape, (inputs, outputs))
+
+
+def filled(rows: np.ndarray) -> np.ndarray:
+    """These rows, and the first ones again, so that `Sequences` can take so many."""
+    return np.resize(rows, -(-len(rows) // UNIT) * UNIT)
 
 
 class Evaluator:
@@ -89,17 +95,17 @@ class Evaluator:
         """
         left = self._edges.left(parameters)
         pruned = open_device().is_cpu and self._edges.share(left) < PRUNED
-        launch = self._pruned if pruned else self._whole
+        kernel = self._pruned if pruned else self._whole
         held = self.sequences if sequences is None else sequences
         counts = [
-            launch.right(
-                parameters[i : i + launch.most],
-                left[i : i + launch.most],
+            kernel.right(
+                parameters[i : i + kernel.most],
+                left[i : i + kernel.most],
                 held,
                 [factor, noise],
                 self._early,
             )
-            for i in range(0, len(parameters), launch.most)
+            for i in range(0, len(parameters), kernel.most)
         ]
         return np.concatenate(counts) if counts else np.zeros(0, np.int32)
 
@@ -135,27 +141,24 @@ class _Launch:
         whole = {"ITEMS": items, "LIST": 0} | cell_constants(architecture)
         constants |= CONSTANTS if edges else whole
         values = items * 2 * pair * record(architecture) * device.lanes
-        self._right = on_device(np.zeros(items, np.int32))
         self._parameters = on_device(np.zeros((self.most, architecture.size), np.float32))
         self._lists = on_device(np.zeros((self.most, size) if size else 1, np.int32))
         self._limits = on_device(np.zeros(6, np.int32))
         self._settings = on_device(np.zeros(2, np.float32))  # factor and noise
+        self._right = on_device(np.zeros(items, np.int32))
+        self._scratch = on_device(np.zeros(values, np.float32))
         forward = "sparse.cl" if edges else "dense.cl"
-        self._count = repeated(
-            source(constants, "ameo.cl", "count.cl", "cell.cl", forward, "evaluate.cl"),
-            "evaluate",
-            2,
-            -(-items // device.group),
-            device.group,
-            self._right,
-            on_device(np.zeros(values, np.float32)),
-            self._parameters,
-            self._lists,
-            held.inputs,
-            held.targets,
-            self._limits,
-            self._settings,
-        )
+        self._text = source(constants, "ameo.cl", "count.cl", "cell.cl", forward, "evaluate.cl")
+        self._work = -(-items // device.group), device.group
+        self._replay = Replay(self._launch)
+
+    def _launch(self) -> None:
+        given = self._parameters, self._lists, self._held.inputs, self._held.targets
+        written = self._right, self._scratch
+        rest = self._limits, self._settings
+        after = launch(self._text, "evaluate", 2, *self._work, *written, *given, *rest)
+        self._right, self._scratch = after[:2]
+        Tensor.realize(self._right, self._scratch)
 
     def right(
         self,
@@ -178,7 +181,7 @@ class _Launch:
             overwrite(self._lists, self._edges.of(left))
         limits = [count, groups, parts, self._held.shape[1], early, self._items]
         overwrite(self._limits, np.array(limits, np.int32))
-        self._count()
+        self._replay()
         told = contents(self._right)[: count * parts]
         return _in_all(told.reshape(count, parts))
 
@@ -247,37 +250,39 @@ def _in_all(told: np.ndarray) -> np.ndarray:
 
 def _table(graphs: Sequence[Graph]) -> dict[str, np.ndarray]:
     """The graphs one after the other, as `graph.cl` wants them, in the order of its arguments."""
-    node_at, edge_at, state_at = [0], [], [0]
-    source: list[int] = []
-    link: list[int] = []
-    bias: list[float] = []
-    weight: list[float] = []
-    initial: list[float] = []
-    for graph in graphs:
-        computed = [*graph.where("output", "recurrent"), *graph.where("head")]
-        order = [*graph.where("input"), *graph.where("state"), *computed]
-        number = {node: i for i, node in enumerate(order)}
-        fed = {s: r for r, s in graph.feedback}
-        edge_at.append(len(source))
-        for node in computed:
-            bias.append(graph.nodes[node].bias)
-            source += [number[s] for s, _ in graph.incoming[node]]
-            weight += [w for _, w in graph.incoming[node]]
-            edge_at.append(len(source))
-        for state in graph.where("state"):
-            link.append(number[fed[state]])
-            initial.append(graph.nodes[state].initial)
-        node_at.append(len(bias))
-        state_at.append(len(link))
-    activation = [v for g in graphs for v in (g.factor, g.leak)]
-    return {
-        "node_at": np.array(node_at, np.int32),
-        "edge_at": np.array(edge_at, np.int32),
-        "state_at": np.array(state_at, np.int32),
-        "source": np.array(source or [0], np.int32),
-        "link": np.array(link or [0], np.int32),
-        "bias": np.array(bias, np.float32),
-        "weight": np.array(weight or [0.0], np.float32),
-        "initial": np.array(initial or [0.0], np.float32),
-        "activation": np.array(activation, np.float32),
+    parts = {id(graph): _part(graph) for graph in {id(g): g for g in graphs}.values()}
+    every = [parts[id(graph)] for graph in graphs]
+    first = _starts([part["source"] for part in every])[:-1]
+    joined = {
+        "node_at": _starts([part["bias"] for part in every]),
+        "edge_at": np.concatenate([p["edge_at"] + at for p, at in zip(every, first, strict=True)]),
+        "state_at": _starts([part["link"] for part in every]),
     }
+    for name in ("source", "link", "bias", "weight", "initial", "activation"):
+        values = np.concatenate([part[name] for part in every])
+        joined[name] = values if values.size else np.zeros(1, values.dtype)
+    return joined
+
+
+def _part(graph: Graph) -> dict[str, np.ndarray]:
+    """What `_table` has of one graph; its edges begin at 0."""
+    computed = [*graph.where("output", "recurrent"), *graph.where("head")]
+    states = graph.where("state")
+    order = [*graph.where("input"), *states, *computed]
+    number = {node: i for i, node in enumerate(order)}
+    fed = {s: r for r, s in graph.feedback}
+    incoming = [graph.incoming[node] for node in computed]
+    return {
+        "edge_at": _starts(incoming),
+        "source": np.array([number[s] for edges in incoming for s, _ in edges], np.int32),
+        "weight": np.array([w for edges in incoming for _, w in edges], np.float32),
+        "bias": np.array([graph.nodes[node].bias for node in computed], np.float32),
+        "link": np.array([number[fed[state]] for state in states], np.int32),
+        "initial": np.array([graph.nodes[state].initial for state in states], np.float32),
+        "activation": np.array([graph.factor, graph.leak], np.float32),
+    }
+
+
+def _starts(parts: Sequence[Sized]) -> np.ndarray:
+    """(parts + 1,) int32: where each begins among all, and where the last one ends."""
+    return np.cumsum([0, *map(len, parts)], dtype=np.int32)

@@ -146,19 +146,6 @@ class Replay:
         return device.queue, kernel, 3, None, size, (ctypes.c_size_t * 3)(*group), 0, None, None
 
 
-def repeated(
-    text: str, kernel: str, written: int, groups: int, group: int, *tensors: Tensor
-) -> Replay:
-    """What launches `kernel` at each call, as `launch` does once, on these very tensors."""
-    held = list(tensors)
-
-    def run() -> None:
-        held[:] = launch(text, kernel, written, groups, group, *held)
-        Tensor.realize(*held[:written])
-
-    return Replay(run)
-
-
 def _parameter(placeholder: UOp) -> UOp:
     while placeholder.op is not Ops.PARAM:
         placeholder = placeholder.src[0]
