@@ -12,8 +12,8 @@ help: ## this list
 
 repro: $(INSTALLED) ## run the pipeline, and print the path of the report
 	@$(BIN)/python -m stages.recover
-	@$(BIN)/python -m stages.configure --check
 	@$(BIN)/python -m stages.dvc repro
+	@cat data/overrides.txt >&2
 	@echo "report: $(CURDIR)/data/report/index.html"
 
 grow: $(INSTALLED) ## add a task and grow it (TASK=file.kiss2, .pla or .py; SET="train.steps=9000")

@@ -5,12 +5,14 @@
     python -m stages.configure            # back to what conf/ says
     python -m stages.configure --check    # how params.yaml differs from what conf/ says
 
-A key or a value that the schema refuses leaves `params.yaml` as it was.
+`--check` leaves its answer for `make repro`, which shows it each time. A key or a value that the
+schema refuses leaves `params.yaml` as it was.
 """
 
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -19,6 +21,7 @@ from omegaconf import OmegaConf
 from bonsai.artifact import save_text
 from stages import CONF, PARAMS, ParameterError, parameters, schema
 
+ANSWER = Path("data/overrides.txt")  # of `--check`; empty if there is no difference
 RAISED = "ValueError raised while resolving interpolation: "  # before what `check` said
 
 
@@ -54,15 +57,15 @@ def differences() -> list[str]:
 def main(arguments: Sequence[str]) -> None:
     if list(arguments) != ["--check"]:
         return save_text(PARAMS, composed(arguments))
-    found = differences()
+    found, said = differences(), ""
     if found:
         rest = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        print(
+        said = (
             f"{PARAMS} is not what conf/ composes, but with {' '.join(found[:5])}{rest}; "
-            "`python -m stages.configure` goes back to conf/",
-            file=sys.stderr,
+            "`python -m stages.configure` goes back to conf/\n"
         )
-    return None
+    sys.stderr.write(said)
+    return save_text(ANSWER, said)
 
 
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

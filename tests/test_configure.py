@@ -82,6 +82,7 @@ def test_refused_overrides_leave_the_file(tmp_path: Path, monkeypatch: pytest.Mo
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "params.yaml"
     monkeypatch.setattr(configure, "PARAMS", path)
+    monkeypatch.setattr(configure, "ANSWER", tmp_path / "overrides.txt")
     monkeypatch.setattr(stages, "PARAMS", path)
     return path
 
@@ -89,7 +90,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_check_is_silent_on_a_current_file(params: Path, capsys: pytest.CaptureFixture) -> None:
     configure.main([])
     configure.main(["--check"])
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == configure.ANSWER.read_text() == ""
 
 
 def test_check_names_what_was_overridden(params: Path, capsys: pytest.CaptureFixture) -> None:
@@ -97,6 +98,7 @@ def test_check_names_what_was_overridden(params: Path, capsys: pytest.CaptureFix
     configure.main(["--check"])
     said = capsys.readouterr().err
     assert "plants.delay2.clip.length=77 plants.loop3.train.cells=[[3,3]];" in said
+    assert configure.ANSWER.read_text() == said
 
 
 @pytest.mark.parametrize(
