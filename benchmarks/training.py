@@ -114,7 +114,8 @@ def compare(shape: Shape, peers: list[str], rounds: int, patience: float) -> dic
                 "name": contender.name,
                 "milliseconds": spread(seconds * 1e3),
                 "ratio": spread(seconds / ours),  # round by round: load moves both
-                "share": spread(operations / (seconds * limit)),
+                "share": spread(operations / (seconds * limit))
+                | {"best": float(operations / (seconds.min() * np.median(limit)))},
                 "note": contender.built.note,
                 "build_seconds": round(contender.built.seconds, 1),
             }
@@ -131,7 +132,7 @@ def show(result: dict[str, Any]) -> None:
     rows = []
     for c in result["contenders"]:
         if "left_out" in c:
-            rows.append([c["name"], "-", c["left_out"], "", "", ""])
+            rows.append([c["name"], "-", c["left_out"], "", "", "", ""])
             continue
         ms = c["milliseconds"]
         rows.append(
@@ -141,6 +142,7 @@ def show(result: dict[str, Any]) -> None:
                 f"{ms['low']:.3f}..{ms['high']:.3f}",
                 f"{c['ratio']['median']:.1f}",
                 f"{c['share']['median']:.1%}",
+                f"{c['share']['best']:.1%}",
                 f"{c['build_seconds']:.0f}",
             ]
         )
@@ -148,7 +150,8 @@ def show(result: dict[str, Any]) -> None:
     print(
         f"{result['shape']}: {result['operations'] / 1e6:.1f} MFLOP, limit {gigaflops:.0f} GFLOP/s"
     )
-    print_table(["contender", "ms a step", "quartiles", "x ours", "of limit", "build s"], rows)
+    header = ["contender", "ms a step", "quartiles", "x ours", "of limit", "at best", "build s"]
+    print_table(header, rows)
 
 
 def run(

@@ -27,7 +27,7 @@ STATE = ("parameters", "mean", "square", "step", "history")
 WRITTEN = (*STATE, "partial", "scratch", "shared")  # by kernels, in the order of their arguments
 SEQUENCES = ("inputs", "targets", "features", "code", "numbers", "lists")
 SEVERAL = 25  # steps a launch, on a CPU
-SHARED = 16  # words that the workers of a restart share: a line of the cache
+SHARED = 16  # words that the workers of a restart share, and all workers: a line of the cache
 DENSE = ("ameo.cl", "cell.cl", "dense.cl", "dense_backward.cl", "step.cl")
 SPARSE = ("ameo.cl", "cell.cl", "sparse.cl", "sparse_backward.cl", "step.cl")
 CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
@@ -117,7 +117,7 @@ class FusedTraining:
             "history": np.zeros((recipe.steps, r, 2), np.float32),
             "partial": np.zeros(r * chunks * (a.size + 1), np.float32),
             "scratch": np.zeros(r * chunks * slots * device.lanes, np.float32),
-            "shared": np.zeros(r * SHARED, np.int32),
+            "shared": np.zeros((r + 1) * SHARED, np.int32),
             "inputs": interleaved(inputs, device.lanes),
             "targets": interleaved(targets, device.lanes),
             "features": interleaved(told, device.lanes),
