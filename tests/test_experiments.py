@@ -293,6 +293,9 @@ def test_repro_notices_that_conf_was_edited(unchanged: Copy) -> None:
     assert "params.yaml is not what conf/ composes, but with" in said
     assert f"and {int(before) + 1} more" in said
     assert not _ran(said)
+    again = unchanged.run(*MAKE)  # which asks nothing, for nothing has changed
+    assert "Running stage 'configure'" not in again
+    assert again.count(f"and {int(before) + 1} more") == 1
 
 
 def test_every_plant_of_the_garden_is_an_artifact(root: Path) -> None:
