@@ -18,7 +18,11 @@
 #define SETS(M, k) M(k, 0)
 #define LARGEST 8
 #endif
+#if LANES == 1
+#define TWO_AT_ONCE // a GPU's compiler decides by itself
+#else
 #define TWO_AT_ONCE _Pragma("unroll 2") // turns of a loop, whose own instructions count
+#endif
 #define DEFINE_TILES(DEFINE) DEFINE(1) DEFINE(2) DEFINE(3) DEFINE(4) DEFINE(5) DEFINE(6) DEFINE(7) DEFINE(8)
 
 // COUNT things in as few tiles as there can be, of two sizes: a tile of one or two takes as long as one
