@@ -48,8 +48,6 @@ inline void activate(const vec sum, Slots h, const bool keep, Slots slope, const
     AT(h, 0) = ameo_with_derivative(sum, factor, LEAK, &derivative);
     if (keep) AT(slope, 0) = derivative;
 }
-#define ACTIVATE(u) \
-    activate(AT(h, u * RECORD + j), OFF(h, u * RECORD + j), keep, OFF(slopes, u * DELTAS + j), factor);
 
 // What becomes of a tile's sums. A CPU has no registers for a dozen of them and for what their activations
 // need: it stores them, and takes them one by one.
@@ -59,6 +57,8 @@ inline void activate(const vec sum, Slots h, const bool keep, Slots slope, const
 #define ACTIVATE_ALL(J)
 #else
 #define FINISH_ONE(k, u) AT(h, u * RECORD + k) = sum##k##_##u;
+#define ACTIVATE(u) \
+    activate(AT(h, u * RECORD + j), OFF(h, u * RECORD + j), keep, OFF(slopes, u * DELTAS + j), factor);
 #define ACTIVATE_ALL(J) for (int j = 0; j < (J); j++) { EACH_SET(ACTIVATE) }
 #endif
 

@@ -44,7 +44,7 @@ class Sequences:
 
 
 def filled(rows: np.ndarray) -> np.ndarray:
-    """These rows, and the first ones again, so that `Sequences` can take so many."""
+    """These rows, and the first ones again, up to a multiple of 16, as `Sequences` wants."""
     return np.resize(rows, -(-len(rows) // UNIT) * UNIT)
 
 

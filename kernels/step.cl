@@ -196,9 +196,8 @@ __kernel void update(__global float *parameters, __global float *mean, __global 
 
 #else
 // Both at once and for several steps, on a CPU: no launch is waited for, and records stay in the cache.
-// The first workers to come have a restart each, the others help. A thread runs one worker after the other:
-// so it begins what no one has begun, while there is something.
-// A worker takes one chunk of its restart after the other, of this step and then of the next. It waits only
+// The first workers to come have a restart each, the others help; a thread runs one worker after the other,
+// and so begins what no one has begun, while there is something. A worker takes one chunk of its restart after the other, of this step and then of the next. It waits only
 // for chunks that others have begun, never for others to begin, so that one alone does all of them where
 // there are fewer threads than workers, and not for long, for others may wait for its core. Chunks are
 // summed in the same order whoever took them.
@@ -219,7 +218,7 @@ __kernel void gradient_and_update(__global float *parameters, __global float *me
                                   __global const int *steps) {
     const int worker = get_global_id(0);
     if (worker >= ITEMS) return;
-    const int restart = (uint)atomic_inc(shared + RESTARTS * SHARED) % ITEMS % RESTARTS; // ITEMS a launch
+    const int restart = (uint)atomic_inc(shared + RESTARTS * SHARED) % RESTARTS; // CHUNKS of each a launch
     volatile __global int *ours = shared + restart * SHARED;
     for (int waited = 0; waited < PATIENCE;) {
         const int taken = ours[TAKEN];

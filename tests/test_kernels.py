@@ -19,9 +19,10 @@ from bonsai.wiring import Wiring
 from kernels.device import open_device
 from kernels.edges import HEAD, EdgeLists
 from kernels.evaluate import BLOCK, Evaluator, GraphEvaluator, Sequences
-from kernels.fused import FusedTraining
+from kernels.fused import SHARED, FusedTraining
 from kernels.oracle import forward, loss_and_gradient, states
 from kernels.plain import PlainTraining
+from kernels.program import contents
 
 FACTOR, LEAK = 0.5, 0.0625
 SHAPES = [  # cells, inputs, outputs, T, B, R
@@ -264,6 +265,20 @@ def test_what_a_worker_leaves_when_it_has_no_patience_is_done_by_the_others():
         training.advance(60)
     for name, values in patient.state().items():
         np.testing.assert_array_equal(values, hasty.state()[name], name)
+
+
+def test_workers_leave_what_they_share_as_it_was_but_for_how_many_came():
+    if not open_device().is_cpu:
+        pytest.skip("on a GPU no workers share anything")
+    recipe, x, y, p = problem(*SHAPES[4], noise=0.1)
+    training = FusedTraining(recipe, x, y, p)
+    training.advance(60)  # three launches
+    *ours, everyones = contents(training._on["shared"]).reshape(-1, SHARED)
+    assert len(ours) == recipe.restarts
+    assert not np.any(ours)
+    workers = training._work[0]
+    assert workers > recipe.restarts
+    assert everyones.tolist() == [3 * workers, *[0] * (SHARED - 1)]
 
 
 @pytest.mark.parametrize("threads", [1, 7])
