@@ -53,3 +53,11 @@ inline vec uniform_at(const uint seed, const uint steps, uint group, uint t, uin
     HASH(h);
     return AS_VEC(AS_IVEC((h >> 9) | 0x3f800000u)) * 2.0f - 3.0f;
 }
+
+// Asks the cache for what is read `AHEAD` steps of time later: minibatches are drawn from all over a dataset.
+#define AHEAD 2
+inline void ask_for(Data values, const int count) {
+#if LANES > 1
+    for (int i = 0; i < count; i += 64 / sizeof(vec)) __builtin_prefetch((const void *)(size_t)(values + i));
+#endif
+}

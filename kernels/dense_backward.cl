@@ -123,6 +123,7 @@ inline void force(Edges edges, Edges code, const Data *told, Slots now, Slots d)
         for (int i = 0; i < S; i++) { \
             const int feature = code[C + i]; \
             for (int u = 0; u < PAIR && feature >= 0; u++) { \
+                ask_for(told[u] + AHEAD * FEATURES + feature, 1); \
                 const vec h = told[u][feature]; \
                 AT(d, u * DELTAS + Z + i) *= (2.0f * PULL) * (AT(now, u * RECORD + Z + i) - h); \
                 AT(now, u * RECORD + Z + i) = h; \

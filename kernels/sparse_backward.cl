@@ -73,6 +73,7 @@ inline void force(Edges edges, Edges code, const Data *told, Slots now, Slots d)
         const int feature = STATE(node) >= 0 ? code[STATE(node)] : -1;
         for (int u = 0; u < PAIR && feature >= 0; u++) {
             const Slots state = OFF(now, u * RECORD + SLOT(node));
+            ask_for(told[u] + AHEAD * FEATURES + feature, 1);
             const vec h = told[u][feature];
             AT(d, u * DELTAS + SLOT(node)) *= (2.0f * PULL) * (AT(state, 0) - h);
             AT(state, 0) = h;

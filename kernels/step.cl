@@ -65,8 +65,11 @@ inline void pass(const int item, const int worker, const uint step, __global flo
         for (int t = 0; t < STEPS; t++) {
             const Slots before = OFF(records, PAIR * t * RECORD), now = OFF(before, PAIR * RECORD);
             const Slots d = OFF(deltas, PAIR * t * DELTAS);
-            for (int u = 0; u < PAIR; u++)
+            for (int u = 0; u < PAIR; u++) {
+                ask_for(x[u] + (t + AHEAD) * INPUTS, INPUTS);
+                ask_for(y[u] + (t + AHEAD) * OUTPUTS, OUTPUTS);
                 for (int i = 0; i < INPUTS; i++) AT(now, u * RECORD + i) = x[u][t * INPUTS + i];
+            }
             forward(edges, p, before, now, true, d, factor);
             if (hinted) force(edges, own_code, told, now, d);
             for (int u = 0; u < PAIR; u++) told[u] += FEATURES;
@@ -87,6 +90,15 @@ inline void pass(const int item, const int worker, const uint step, __global flo
             }
         }
 
+        for (int u = 0; u < PAIR; u++) { // what the next pair begins with
+            const uint next = drawn(edges, numbers[0], numbers[2], step, (pair + 1) % all * PAIR + u) * STEPS;
+            ask_for(inputs + next * INPUTS, AHEAD * INPUTS);
+            ask_for(targets + next * OUTPUTS, AHEAD * OUTPUTS);
+            for (int i = 0; hinted && i < AHEAD * CARRY; i++) {
+                const int feature = own_code[i / AHEAD];
+                if (feature >= 0) ask_for(features + (next + i % AHEAD) * FEATURES + feature, 1);
+            }
+        }
         backward(edges, p, records, deltas, total, add, pull, hinted, own_code);
         add = true;
     }
@@ -197,10 +209,11 @@ __kernel void update(__global float *parameters, __global float *mean, __global 
 #else
 // Both at once and for several steps, on a CPU: no launch is waited for, and records stay in the cache.
 // The first workers to come have a restart each, the others help; a thread runs one worker after the other,
-// and so begins what no one has begun, while there is something. A worker takes one chunk of its restart after the other, of this step and then of the next. It waits only
-// for chunks that others have begun, never for others to begin, so that one alone does all of them where
-// there are fewer threads than workers, and not for long, for others may wait for its core. Chunks are
-// summed in the same order whoever took them.
+// and so begins what no one has begun, while there is something. A worker takes one chunk of its restart
+// after the other, of this step and then of the next. It waits only for chunks that others have begun,
+// never for others to begin, so that one alone does all of them where there are fewer threads than
+// workers, and not for long, for others may wait for its core. Chunks are summed in the same order whoever
+// took them.
 #define TAKEN 0   // chunks that a worker began, in this launch
 #define DONE 1    // chunks that are summed up
 #define STEPPED 2 // steps that are done, with Adam
