@@ -30,6 +30,7 @@ SEVERAL = 25  # steps a launch, on a CPU
 SHARED = 16  # words that the workers of a restart share, and all workers: a line of the cache
 DENSE = ("ameo.cl", "cell.cl", "dense.cl", "dense_backward.cl", "step.cl")
 SPARSE = ("ameo.cl", "cell.cl", "sparse.cl", "sparse_backward.cl", "step.cl")
+PARTS = 16  # that minibatches of few restarts are cut into, as cores may be so many
 CACHE = 12 << 10  # bytes of records and deltas whose gradients are summed while they are in it
 
 
@@ -59,7 +60,7 @@ class FusedTraining:
         pair = 2 if groups % 2 == 0 and device.is_cpu else 1
         # By shape alone, not by the number of cores, so that every CPU sums in the same order. A
         # chunk costs as much as a few sequences to sum up its gradient.
-        few = min(8 // r, max(2, groups // pair // 2), groups // pair)
+        few = min(PARTS // r, max(2, groups // pair // 2), groups // pair)
         chunks = max(1, few) if device.is_cpu else groups
         told = np.zeros((0, recipe.length, 0)) if hints is None else hints.features
         code = np.full((r, 1), -1) if hints is None else hints.code
