@@ -68,7 +68,7 @@ def parameters(plant: str | None = None) -> Any:
         ) from e
 
 
-@lru_cache(maxsize=1)  # a stage asks for its plant's parameters, and for where to compute
+@lru_cache(maxsize=64)  # plants, of which `stages/forkserver.py` asks for one after the other
 def _checked(content: bytes, plant: str | None) -> DictConfig:
     found = _read(content, plant)
     schema().check(OmegaConf.merge(OmegaConf.structured(schema().Config), found))

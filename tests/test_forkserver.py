@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc.stage.exceptions import StageCmdFailedError
 from terminal import Terminal
 from test_pipeline import PLANTS, TINY, Copy
@@ -143,6 +144,42 @@ def test_the_status_is_that_of_the_run(loaded: ForkServer, fault: str, status: i
     assert loaded.run("stages.probe", ["told.json"], {"FAULT": fault}) == status
     assert loaded.ready()
     probed(loaded)
+
+
+LEFT = """
+import atexit, pathlib, time
+def late():
+    time.sleep(0.3)
+    pathlib.Path("late").touch()
+threading.Thread(target=late).start()
+atexit.register(pathlib.Path("last").touch)
+print("said")
+"""
+
+
+def test_a_run_that_is_done_leaves_nothing_undone(copy: Copy) -> None:
+    said = copy.run(sys.executable, "-c", DRIVER, LEFT)
+    assert said.splitlines()[1:] == ["said", "status 0"]
+    assert (copy.folder / "late").exists()
+    assert (copy.folder / "last").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_parameters_are_those_of_now(loaded: ForkServer) -> None:
+    tell = "import stages; told['steps'] = stages.plant_parameters(sys.argv[2]).train.steps"
+    tell += "; json.dump(told, open(sys.argv[1], 'w'))"
+    file, plant = Path("params.yaml"), PLANTS[0]
+    before = file.read_text()
+    try:
+        for text in (before, before.replace("steps: ", "steps: 1"), before):
+            file.write_text(text)
+            steps = probed(loaded, plant, FAULT=tell)["steps"]
+            assert steps == yaml.safe_load(text)["plants"][plant]["train"]["steps"]
+        file.write_text("[")
+        assert loaded.run("stages.probe", ["told.json", plant], {"FAULT": tell}) == 1
+        assert loaded.ready()
+    finally:
+        file.write_text(before)
 
 
 def test_an_error_is_one_line(copy: Copy) -> None:
