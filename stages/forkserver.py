@@ -81,7 +81,7 @@ def serve(server: socket.socket, started: int) -> None:
     """Run what is asked for, each in a fork, until nobody can ask any more.
 
     started: when the server was, in nanoseconds since 1970
-    A fork ends in here when what it was asked for is done, and leaves with what went wrong.
+    In a fork this does not return: it ends the process, or raises what went wrong.
     """
     if not _load():
         return  # a stage by itself says better what is wrong
@@ -137,7 +137,6 @@ def _leave() -> None:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(0)
 
 

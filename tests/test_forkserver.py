@@ -155,10 +155,18 @@ threading.Thread(target=late).start()
 atexit.register(pathlib.Path("last").touch)
 print("said")
 """
+READ = """
+import stages
+before = stages._checked.cache_info().misses
+told["steps"] = stages.plant_parameters(sys.argv[2]).train.steps
+told["read here"] = stages._checked.cache_info().misses - before
+with open(sys.argv[1], "w") as file:
+    json.dump(told, file)
+"""
 
 
 def test_a_run_that_is_done_leaves_nothing_undone(copy: Copy) -> None:
-    said = copy.run(sys.executable, "-c", DRIVER, LEFT)
+    said = copy.run("env", "-u", "PYTHONUNBUFFERED", sys.executable, "-c", DRIVER, LEFT)
     assert said.splitlines()[1:] == ["said", "status 0"]
     assert (copy.folder / "late").exists()
     assert (copy.folder / "last").exists()
@@ -166,17 +174,16 @@ def test_a_run_that_is_done_leaves_nothing_undone(copy: Copy) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_parameters_are_those_of_now(loaded: ForkServer) -> None:
-    tell = "import stages; told['steps'] = stages.plant_parameters(sys.argv[2]).train.steps"
-    tell += "; json.dump(told, open(sys.argv[1], 'w'))"
     file, plant = Path("params.yaml"), PLANTS[0]
     before = file.read_text()
     try:
         for text in (before, before.replace("steps: ", "steps: 1"), before):
             file.write_text(text)
-            steps = probed(loaded, plant, FAULT=tell)["steps"]
-            assert steps == yaml.safe_load(text)["plants"][plant]["train"]["steps"]
+            told = probed(loaded, plant, FAULT=READ)
+            assert told["steps"] == yaml.safe_load(text)["plants"][plant]["train"]["steps"]
+            assert told["read here"] == 0  # but in the server
         file.write_text("[")
-        assert loaded.run("stages.probe", ["told.json", plant], {"FAULT": tell}) == 1
+        assert loaded.run("stages.probe", ["told.json", plant], {"FAULT": READ}) == 1
         assert loaded.ready()
     finally:
         file.write_text(before)
