@@ -81,10 +81,24 @@ class Others(ProcessPoolExecutor):
             raise told
         return told
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def end(self) -> None:
+        """Kills them, whatever they are at, and waits until nothing of them is left.
+
+        `shutdown` waits for what they are at, or for nothing. Then the pool's own thread goes on
+        beside this one: the next pool may not fork, and a Python before 3.12.8 that ends meanwhile
+        may write of a bad file descriptor (CPython's issue 125451).
+        """
         self._asked.put(None)
         self._starter.join()  # from here on, none is being started
-        super().shutdown(wait, cancel_futures=cancel_futures)
+        pool: Any = self  # which has no public names for these
+        thread, results = pool._executor_manager_thread, pool._result_queue
+        children = list(self._processes.values())
+        self.shutdown(wait=False, cancel_futures=True)
+        for child in children:
+            child.kill()
+        results._writer.close()  # else the thread waits for the rest of a result half written
+        if thread:
+            thread.join()
 
 
 @contextmanager
@@ -97,7 +111,6 @@ def processes(most: int) -> Iterator[Executor]:
     if most == 1:
         yield Here()
         return
-    before = set(multiprocessing.active_children())
     pool = Others(min(most, side_by_side()))
     try:
         yield pool
@@ -107,9 +120,7 @@ def processes(most: int) -> Iterator[Executor]:
             "nothing large beside it"
         ) from e
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
-            child.kill()
+        pool.end()
 
 
 def _may_fork() -> bool:

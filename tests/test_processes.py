@@ -1,9 +1,11 @@
 """Processes that work side by side, and what happens when one of them is killed."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import CancelledError, as_completed
 from contextlib import suppress
@@ -99,6 +101,45 @@ def test_they_end_with_the_block_whatever_they_are_at():
     assert gone(child)
     with suppress(CancelledError):  # it was never begun, for which `wait` would wait in vain
         assert busy.exception(20) is not None  # it was killed
+
+
+def test_nothing_of_them_is_left_after_the_block():
+    threads = set(threading.enumerate())
+    with processes(2) as workers:
+        assert workers.submit(os.getpid).result()
+        cancelled = [workers.submit(time.sleep, 30) for _ in range(9)]
+        assert cancelled[-1].cancel()
+    assert set(threading.enumerate()) == threads
+    assert not multiprocessing.active_children()
+
+
+WRITES = """
+import time
+from pathlib import Path
+from bonsai.processes import processes
+
+def read():
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+if __name__ == "__main__":
+    with processes(2) as workers:
+        before = read()
+        workers.submit(bytes, 2**28)
+        while read() < before + 2**20:
+            time.sleep(0.001)
+    print("left")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="nothing tells what is read")
+def test_a_result_half_written_does_not_keep_the_block(tmp_path):
+    script = tmp_path / "writes.py"
+    script.write_text(WRITES)
+    path = os.environ | {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        [sys.executable, script], env=path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.strip(), done.stderr, done.returncode) == ("left", "", 0)
 
 
 @pytest.mark.parametrize("kind", ["forks", "spawned"])
