@@ -232,10 +232,17 @@ def test_a_server_that_cannot_load_is_never_ready(
 
 
 def test_a_server_that_is_killed_ends_the_run(server: ForkServer) -> None:
-    threading.Timer(1, server._process.kill).start()
+    told = Path("told.json")
+    told.unlink(missing_ok=True)
+
+    def kill() -> None:
+        eventually(lambda: told.exists() and told.stat().st_size > 0)
+        server._process.kill()
+
+    threading.Thread(target=kill).start()
     assert server.run("stages.probe", ["told.json"], {"FAULT": "signal.pause()"}) == -9
     assert not server.ready()
-    os.kill(json.loads(Path("told.json").read_text())["own"], signal.SIGKILL)
+    os.kill(json.loads(told.read_text())["own"], signal.SIGKILL)
 
 
 def test_a_server_ends_with_who_started_it(copy: Copy) -> None:
