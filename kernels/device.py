@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kernels.pocl import cpu_level, name_cpu
+from kernels.pocl import V4, cpu_level, misnamed, name_cpu
 
 REMEDY = (  # also of a kernel that cannot be built
     "install `pyopencl[pocl]` (Linux x86-64) or the OpenCL driver of your CPU or GPU, and see "
@@ -73,16 +73,19 @@ def open_device() -> Device:
         raise DeviceError(f"OpenCL: no device can be opened ({e}); {REMEDY}") from e
     is_cpu = bool(found.type & pyopencl.device_type.CPU)
     level = cpu_level() if is_cpu else ""
-    # What PoCL is built for is the end of its version; no name of a CPU has "generic" in it.
-    if found.version.endswith("-generic") and not name_cpu(found.int_ptr, level):
-        raise DeviceError(
-            f"OpenCL: {found.name.strip()} has a CPU that its compiler does not know; {REMEDY}"
-        )
+    target = f"{found.version} {level if is_cpu else found.name}".strip()
+    if is_cpu and (wrong := misnamed(found.version, level)):
+        if not name_cpu(found.int_ptr, wrong, level):
+            raise DeviceError(
+                f'OpenCL: {found.name.strip()} has a CPU that its compiler takes for "{wrong}", '
+                f"which it is not; {REMEDY}"
+            )
+        target = f"{found.version.removesuffix(wrong)}{level}"
     return Device(
         name=found.name.strip(),
-        target=f"{found.version} {level if is_cpu else found.name}".strip(),
+        target=target,
         is_cpu=is_cpu,
-        lanes=(16 if level == "x86-64-v4" else 8) if is_cpu else 1,
+        lanes=(16 if level == V4 else 8) if is_cpu else 1,
         group=1 if is_cpu else _width(found),
         units=found.max_compute_units,
         rows=1 if is_cpu else min(256, found.max_work_group_size),

@@ -1,21 +1,27 @@
-"""PoCL on CPUs that came after it.
+"""PoCL on CPUs that are not what its LLVM takes them for.
 
 PoCL asks the LLVM that it was built with for the CPU's name. PoCL 3.0, which PyOpenCL's wheel
-brings, has LLVM 14: of a CPU made since it answers "generic", which its own compiler then refuses
-("unknown target CPU 'generic'"), so that no kernel can be built. PoCL has no option for the name
-(its issue 1049); it is kept in the structure behind `cl_device_id`, and there we put the x86-64
-level that the CPU's features amount to.
+brings, has LLVM 14. Of a CPU made since it answers "generic", which its own compiler then refuses
+("unknown target CPU 'generic'"), so that no kernel can be built; or it goes by the family, and
+takes AMD's fourth Zen for the third, which has no AVX-512, or does not see that a virtual machine
+hides AVX-512. PoCL has no option for the name (its issue 1049); it is kept in the structure behind
+`cl_device_id`, and there we put the x86-64 level that the CPU's features amount to.
 """
 
 import ctypes
 from pathlib import Path
 
-UNKNOWN = b"generic\0"
 WORDS = 256  # of the device's structure that are looked through; PoCL 3.0 has the name in word 80
+V4 = "x86-64-v4"
 LEVELS = {  # levels of the x86-64 psABI that LLVM 14 knows, by features as Linux names them
-    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+    V4: {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
     "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
     "x86-64-v2": {"sse4_1", "sse4_2", "ssse3", "popcnt", "cx16", "lahf_lm"},
+}
+WIDE = {  # LLVM's names of CPUs with AVX-512, in version 14 and, from "znver4" on, since
+    *("skylake-avx512", "cascadelake", "cooperlake", "cannonlake", "icelake-client"),
+    *("icelake-server", "rocketlake", "tigerlake", "sapphirerapids", "knl", "knm"),
+    *("znver4", "znver5", "emeraldrapids", "graniterapids"),
 }
 
 _kept: list[ctypes.Array] = []  # names that a device points to
@@ -41,11 +47,21 @@ def cpu_level(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return level
 
 
-def name_cpu(device: int, level: str) -> bool:
-    """Give the CPU of a PoCL device a name, if it has none, and say whether it has one now.
+def misnamed(version: str, level: str) -> str:
+    """The CPU's name, with which PoCL's version ends, if it has not the features of that one.
+
+    level: of `cpu_level`. "" if the name is right, as far as AVX-512 goes.
+    """
+    wrong = {"generic"} | ({"znver3"} if level == V4 else WIDE)
+    return next((name for name in wrong if version.endswith(f"-{name}")), "")
+
+
+def name_cpu(device: int, name: str, level: str) -> bool:
+    """Put the level where a PoCL device has its CPU's name, and say whether that was found.
 
     device: the address that `cl_device_id` is; level: of `cpu_level`
     """
+    found = name.encode() + b"\0"
     readable = _readable()
 
     def holds(address: int, size: int) -> bool:
@@ -55,10 +71,10 @@ def name_cpu(device: int, level: str) -> bool:
         return False
     words = (ctypes.c_uint64 * WORDS).from_address(device)
     for i, word in enumerate(words):
-        if holds(word, len(UNKNOWN)) and ctypes.string_at(word, len(UNKNOWN)) == UNKNOWN:
-            name = ctypes.create_string_buffer(level.encode())
-            _kept.append(name)
-            words[i] = ctypes.addressof(name)
+        if holds(word, len(found)) and ctypes.string_at(word, len(found)) == found:
+            put = ctypes.create_string_buffer(level.encode())
+            _kept.append(put)
+            words[i] = ctypes.addressof(put)
             return True
     return False
 

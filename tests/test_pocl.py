@@ -1,10 +1,10 @@
-"""The CPU's name, for a PoCL that does not know it."""
+"""The CPU's name, for a PoCL that takes it for another."""
 
 import ctypes
 
 import pytest
 
-from kernels.pocl import LEVELS, WORDS, cpu_level, name_cpu
+from kernels.pocl import LEVELS, WORDS, cpu_level, misnamed, name_cpu
 
 V2 = "lm " + " ".join(sorted(LEVELS["x86-64-v2"]))
 V3 = V2 + " " + " ".join(sorted(LEVELS["x86-64-v3"]))
@@ -30,14 +30,33 @@ def test_no_cpuinfo_is_no_level(tmp_path):
     assert cpu_level(tmp_path / "cpuinfo") == ""
 
 
-def test_the_name_is_put_where_the_device_has_none():
-    unknown, other = ctypes.create_string_buffer(b"generic"), ctypes.create_string_buffer(b"x")
-    words = (ctypes.c_uint64 * WORDS)(1, ctypes.addressof(other), 80, ctypes.addressof(unknown))
-    assert name_cpu(ctypes.addressof(words), "x86-64-v3")
+@pytest.mark.parametrize(
+    ("name", "level", "wrong"),
+    [
+        ("generic", "x86-64-v3", True),
+        ("generic", "x86-64-v4", True),
+        ("znver3", "x86-64-v3", False),
+        ("znver3", "x86-64-v4", True),  # a fourth Zen, of the same family
+        ("skylake-avx512", "x86-64-v4", False),
+        ("skylake-avx512", "x86-64-v3", True),  # hidden by a virtual machine
+        ("haswell", "x86-64-v3", False),
+        ("x86-64-v4", "x86-64-v4", False),
+    ],
+)
+def test_a_name_is_wrong_if_it_says_another_thing_of_avx512(name, level, wrong):
+    version = f"OpenCL 3.0 PoCL HSTR: pthread-x86_64-unknown-linux-gnu-{name}"
+    assert misnamed(version, level) == (name if wrong else "")
+
+
+@pytest.mark.parametrize("name", ["generic", "znver3"])
+def test_the_level_is_put_where_the_device_has_the_name(name):
+    wrong, other = ctypes.create_string_buffer(name.encode()), ctypes.create_string_buffer(b"x")
+    words = (ctypes.c_uint64 * WORDS)(1, ctypes.addressof(other), 80, ctypes.addressof(wrong))
+    assert name_cpu(ctypes.addressof(words), name, "x86-64-v3")
     assert ctypes.string_at(words[3]) == b"x86-64-v3"
     assert list(words[:3]) == [1, ctypes.addressof(other), 80]
-    assert not name_cpu(ctypes.addressof(words), "x86-64-v3")  # it has one now
+    assert not name_cpu(ctypes.addressof(words), name, "x86-64-v3")  # it has another now
 
 
 def test_memory_that_is_not_there_is_not_read():
-    assert not name_cpu(8, "x86-64-v3")
+    assert not name_cpu(8, "generic", "x86-64-v3")
