@@ -24,7 +24,7 @@ WIDE = {  # LLVM's names of CPUs with AVX-512, in version 14 and, from "znver4" 
     *("znver4", "znver5", "emeraldrapids", "graniterapids"),
 }
 
-_kept: list[ctypes.Array] = []  # names that a device points to
+_kept: dict[int, ctypes.Array] = {}  # names that devices point to, by address
 
 
 def cpu_level(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -57,7 +57,7 @@ def misnamed(version: str, level: str) -> str:
 
 
 def name_cpu(device: int, name: str, level: str) -> bool:
-    """Put the level where a PoCL device has its CPU's name, and say whether that was found.
+    """Put the level where a PoCL device has its CPU's name, and say whether it is there now.
 
     device: the address that `cl_device_id` is; level: of `cpu_level`
     """
@@ -71,10 +71,12 @@ def name_cpu(device: int, name: str, level: str) -> bool:
         return False
     words = (ctypes.c_uint64 * WORDS).from_address(device)
     for i, word in enumerate(words):
+        if word in _kept:
+            return True
         if holds(word, len(found)) and ctypes.string_at(word, len(found)) == found:
             put = ctypes.create_string_buffer(level.encode())
-            _kept.append(put)
             words[i] = ctypes.addressof(put)
+            _kept[words[i]] = put
             return True
     return False
 

@@ -55,7 +55,16 @@ def test_the_level_is_put_where_the_device_has_the_name(name):
     assert name_cpu(ctypes.addressof(words), name, "x86-64-v3")
     assert ctypes.string_at(words[3]) == b"x86-64-v3"
     assert list(words[:3]) == [1, ctypes.addressof(other), 80]
-    assert not name_cpu(ctypes.addressof(words), name, "x86-64-v3")  # it has another now
+    before = list(words)
+    assert name_cpu(ctypes.addressof(words), name, "x86-64-v3")  # it is there
+    assert list(words) == before
+
+
+def test_a_device_of_another_name_is_left_alone():
+    other = ctypes.create_string_buffer(b"haswell")
+    words = (ctypes.c_uint64 * WORDS)(1, ctypes.addressof(other))
+    assert not name_cpu(ctypes.addressof(words), "znver3", "x86-64-v4")
+    assert list(words[:3]) == [1, ctypes.addressof(other), 0]
 
 
 def test_memory_that_is_not_there_is_not_read():
