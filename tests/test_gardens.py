@@ -29,7 +29,7 @@ STAGES = (
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("root")
+@pytest.mark.usefixtures("stages_run_here")
 @pytest.mark.parametrize(
     ("garden", "task", "most"),
     [
@@ -39,7 +39,6 @@ STAGES = (
 )
 def test_a_task_is_grown_with_the_default_plant(tmp_path: Path, garden, task, most):
     own = OmegaConf.create(composed([f"garden={garden}"])).plants[task]
-    own.name = tmp_path.name  # of its checkpoints
     for module in STAGES:
         module.stage(own, tmp_path)
     graph, machine = Graph.load(tmp_path), Machine.load(tmp_path / "machine.parquet")

@@ -128,14 +128,13 @@ def attempted(folder, *given):
     """What is tried of a small delay1, and how it ends."""
     small = ["dataset.train=1024", "dataset.validation=128", "dataset.test=16", "train.steps=500"]
     parameters = OmegaConf.create(composed([*small, "train.restarts=4", *given])).plants.delay1
-    parameters.name = folder.name  # of its checkpoints
     for stage in (stages.machine, stages.dataset, stages.train):
         stage.stage(parameters, folder)
     return load_json(folder / "train.json")["attempts"]
 
 
 @pytest.mark.parametrize(("rate", "tried"), [(1.0, 1), (0.0, 2)])
-@pytest.mark.usefixtures("root")
+@pytest.mark.usefixtures("stages_run_here")
 def test_the_last_resort_is_for_what_no_restart_has_learned(monkeypatch, tmp_path, rate, tried):
     sizes = [Attempt(((6, 4),), False, 0.5, rate=rate), Attempt(((8, 1),), True, 1.0, resort=True)]
     monkeypatch.setattr(stages.train, "attempts", lambda machine, hinted: sizes)
@@ -143,7 +142,7 @@ def test_the_last_resort_is_for_what_no_restart_has_learned(monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize(("enough", "tried"), [(1, 1), (99, 2)])
-@pytest.mark.usefixtures("root")
+@pytest.mark.usefixtures("stages_run_here")
 def test_larger_sizes_are_tried_until_enough_restarts_are_exact(tmp_path, enough, tried):
     found = attempted(tmp_path, "train.attempts=2", f"train.enough={enough}")
     sizes = [([[6, 4]], False, 0.5), ([[12, 4]], True, 1.0)]

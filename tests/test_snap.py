@@ -161,11 +161,10 @@ def test_what_is_tried_leaves_other_set_weights_as_they_are():
 
 
 @pytest.mark.parametrize("comes_out", [True, False])
-@pytest.mark.usefixtures("root")
+@pytest.mark.usefixtures("stages_run_here")
 def test_a_counter_that_does_not_come_out_exact_is_left_for_bits(monkeypatch, tmp_path, comes_out):
     small = ["dataset.train=1024", "dataset.validation=128", "dataset.test=16", "train.steps=250"]
     parameters = OmegaConf.create(composed([*small, "train.restarts=4"])).plants.delay2
-    parameters.name = tmp_path.name
     own = counter(TASKS["delay2"]())
     counting = Attempt(((6, 2),), True, 1.0, counter=own.step)
     sizes = [counting, Attempt(((6, 4),), False, 0.5)]
