@@ -64,29 +64,35 @@ def name_cpu(device: int, name: str, level: str) -> bool:
     found = name.encode() + b"\0"
     readable = _readable()
 
-    def holds(address: int, size: int) -> bool:
-        return any(low <= address and address + size <= high for low, high in readable)
+    def readable_at(address: int) -> int:
+        return next((high - address for low, high in readable if low <= address < high), 0)
 
-    if not level or not holds(device, 8 * WORDS):
+    size = min(WORDS, readable_at(device) // 8)
+    if not level or not size:
         return False
-    words = (ctypes.c_uint64 * WORDS).from_address(device)
+    words = (ctypes.c_uint64 * size).from_address(device)
     for i, word in enumerate(words):
         if word in _kept:
             return True
-        if holds(word, len(found)) and ctypes.string_at(word, len(found)) == found:
+        if readable_at(word) >= len(found) and ctypes.string_at(word, len(found)) == found:
             put = ctypes.create_string_buffer(level.encode())
+            _kept[ctypes.addressof(put)] = put
             words[i] = ctypes.addressof(put)
-            _kept[words[i]] = put
             return True
     return False
 
 
 def _readable() -> list[tuple[int, int]]:
-    """The address ranges of this process that can be read."""
-    found = []
+    """The address ranges of this process that can be read; neighbours are one.
+
+    A fork's heap has a seam where it grew after the fork, which a device may lie across.
+    """
+    found: list[tuple[int, int]] = []
     for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
         span, access = line.split()[:2]
         if access.startswith("r"):
             low, high = (int(end, 16) for end in span.split("-"))
+            if found and found[-1][1] == low:
+                low = found.pop()[0]
             found.append((low, high))
     return found

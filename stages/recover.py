@@ -1,9 +1,10 @@
 """Put right what DVC leaves when it is killed: python -m stages.recover
 
 DVC writes three files in place: `dvc.lock`, after each stage, `.dvc/tmp/rwlock` and
-`.dvc/tmp/exps/rwlock`. If one is cut off, DVC refuses to run. `dvc exp run` works on a detached
-HEAD, and puts away what is not committed while it prepares. `make repro` calls this first; it
-changes nothing while a DVC is at work.
+`.dvc/tmp/exps/rwlock`. If one is cut off, DVC refuses to run, and also while it takes a command
+that has ended for running. `dvc exp run` works on a detached HEAD, and puts away what is not
+committed while it prepares. `make repro` calls this first; it changes nothing while a DVC is at
+work.
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any
 import psutil
 import yaml
 import zc.lockfile
+from dvc.rwlock import SCHEMA
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from voluptuous import Invalid
 
@@ -61,10 +63,28 @@ def recover_lock(path: Path) -> None:
 def recover_running(path: Path) -> None:
     """Delete a list of running commands that was cut off; none of them runs any more."""
     try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        SCHEMA(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, Invalid):
         path.unlink()
         print(f"{path} was cut off, as when DVC is killed: deleted", file=sys.stderr)
+
+
+def forget_ended(path: Path) -> None:
+    """Take off a list of running commands those that have ended, which their parent does not know.
+
+    DVC takes them for running, and waits for what nobody holds. Who becomes the parent of a killed
+    command's children may be slow to ask after them, and in a container may never do so.
+    """
+    listed = SCHEMA(_loaded(path))
+    read, write = {}, {}
+    for of, infos in listed["read"].items():
+        if running := [info for info in infos if _runs(info["pid"])]:
+            read[of] = running
+    for of, info in listed["write"].items():
+        if _runs(info["pid"]):
+            write[of] = info
+    if (read, write) != (listed["read"], listed["write"]):
+        save_text(path, json.dumps({"read": read, "write": write}))
 
 
 def recover_experiment() -> None:
@@ -79,9 +99,7 @@ def recover_experiment() -> None:
     refs = _git("for-each-ref", "--format=%(refname)", *REFS).split()
     if not refs and "workspace" not in preparing:
         return
-    if any(
-        psutil.pid_exists(at["pid"]) for at in (_loaded(EXPERIMENT), *preparing.values()) if at
-    ):
+    if any(_runs(at["pid"]) for at in (_loaded(EXPERIMENT), *preparing.values()) if at):
         return
     _unlock()
     said = _on_branch_again()
@@ -97,6 +115,15 @@ def recover_experiment() -> None:
         _git("update-ref", "--no-deref", "-d", ref)
     said.append("the same command goes on")
     print(f"`dvc exp run` was killed; {', '.join(said)}", file=sys.stderr)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # another's
+        return True
 
 
 def _loaded(path: Path) -> dict[str, Any]:
@@ -189,6 +216,9 @@ def main() -> None:
                 f"`dvc exp run` was killed, and what it left cannot be put right ({e}); "
                 "`git status` and `git stash list` tell where things are"
             )
+        for path in (RUNNING, PREPARING):
+            if path.exists():
+                forget_ended(path)
 
 
 if __name__ == "__main__":

@@ -477,6 +477,18 @@ def test_a_list_of_running_commands_that_was_cut_off_is_deleted(
     assert "rwlock was cut off" in capsys.readouterr().err
 
 
+def test_commands_that_have_ended_are_not_running(broken_off: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # from now on a zombie
+    old, own = ({"pid": pid, "cmd": "dvc repro"} for pid in (ended.pid, os.getpid()))
+    running = broken_off.parent / ".dvc/tmp/rwlock"
+    listed = {"read": {"a": [old, own], "b": [old]}, "write": {"c": old, "d": own}}
+    running.write_text(json.dumps(listed))
+    recover.main()
+    assert json.loads(running.read_text()) == {"read": {"a": [own]}, "write": {"d": own}}
+    ended.wait()
+
+
 def test_a_lock_that_recover_made_is_one_that_dvc_reads(copy: Copy) -> None:
     """DVC refuses the one that was cut off, so that recovering it is needed."""
     text = (ROOT / "dvc.lock").read_text()

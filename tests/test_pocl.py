@@ -1,6 +1,8 @@
 """The CPU's name, for a PoCL that takes it for another."""
 
 import ctypes
+import mmap
+import sys
 
 import pytest
 
@@ -65,6 +67,21 @@ def test_a_device_of_another_name_is_left_alone():
     words = (ctypes.c_uint64 * WORDS)(1, ctypes.addressof(other))
     assert not name_cpu(ctypes.addressof(words), "znver3", "x86-64-v4")
     assert list(words[:3]) == [1, ctypes.addressof(other), 0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is listed on Linux alone")
+@pytest.mark.parametrize("beyond", [mmap.PROT_READ, 0], ids=["a seam", "the end"])
+def test_a_device_may_lie_across_a_seam_or_at_the_end_of_memory(beyond):
+    page, protect = mmap.PAGESIZE, ctypes.CDLL(None, use_errno=True).mprotect
+    memory = mmap.mmap(-1, 2 * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert protect(ctypes.c_void_p(start + page), ctypes.c_size_t(page), beyond) == 0
+    device = start + page - 64
+    name = ctypes.create_string_buffer(b"generic")
+    words = (ctypes.c_uint64 * 8).from_address(device)
+    words[5] = ctypes.addressof(name)
+    assert name_cpu(device, "generic", "x86-64-v3")
+    assert ctypes.string_at(words[5]) == b"x86-64-v3"
 
 
 def test_memory_that_is_not_there_is_not_read():
