@@ -9,6 +9,8 @@ hides AVX-512. PoCL has no option for the name (its issue 1049); it is kept in t
 """
 
 import ctypes
+import os
+import struct
 from pathlib import Path
 
 WORDS = 256  # of the device's structure that are looked through; PoCL 3.0 has the name in word 80
@@ -61,38 +63,32 @@ def name_cpu(device: int, name: str, level: str) -> bool:
 
     device: the address that `cl_device_id` is; level: of `cpu_level`
     """
-    found = name.encode() + b"\0"
-    readable = _readable()
-
-    def readable_at(address: int) -> int:
-        return next((high - address for low, high in readable if low <= address < high), 0)
-
-    size = min(WORDS, readable_at(device) // 8)
-    if not level or not size:
+    if not level:
         return False
-    words = (ctypes.c_uint64 * size).from_address(device)
-    for i, word in enumerate(words):
-        if word in _kept:
-            return True
-        if readable_at(word) >= len(found) and ctypes.string_at(word, len(found)) == found:
-            put = ctypes.create_string_buffer(level.encode())
-            _kept[ctypes.addressof(put)] = put
-            words[i] = ctypes.addressof(put)
-            return True
+    wrong = name.encode() + b"\0"
+    try:
+        # Through the kernel, which tells what is not mapped where a look would end the process.
+        memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        words = _read(memory, device, 8 * WORDS)
+        for at, (word,) in enumerate(struct.iter_unpack("=Q", words[: len(words) // 8 * 8])):
+            if word in _kept:
+                return True
+            if _read(memory, word, len(wrong)) == wrong:
+                put = ctypes.create_string_buffer(level.encode())
+                _kept[ctypes.addressof(put)] = put
+                ctypes.c_uint64.from_address(device + 8 * at).value = ctypes.addressof(put)
+                return True
+    finally:
+        os.close(memory)
     return False
 
 
-def _readable() -> list[tuple[int, int]]:
-    """The address ranges of this process that can be read; neighbours are one.
-
-    A fork's heap has a seam where it grew after the fork, which a device may lie across.
-    """
-    found: list[tuple[int, int]] = []
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
-        span, access = line.split()[:2]
-        if access.startswith("r"):
-            low, high = (int(end, 16) for end in span.split("-"))
-            if found and found[-1][1] == low:
-                low = found.pop()[0]
-            found.append((low, high))
-    return found
+def _read(memory: int, address: int, size: int) -> bytes:
+    """So many bytes of this process at an address, or as many as there are."""
+    try:
+        return os.pread(memory, size, address)
+    except (OSError, OverflowError):  # nothing there, or no address
+        return b""
