@@ -477,11 +477,14 @@ def test_a_list_of_running_commands_that_was_cut_off_is_deleted(
     assert "rwlock was cut off" in capsys.readouterr().err
 
 
-def test_commands_that_have_ended_are_not_running(broken_off: Path) -> None:
+@pytest.mark.parametrize("name", ["rwlock", "exps/rwlock"])
+def test_commands_that_have_ended_are_not_running(broken_off: Path, name: str) -> None:
+    subprocess.run(["git", "init", "--quiet"], check=True)  # which experiments ask
     ended = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # from now on a zombie
     old, own = ({"pid": pid, "cmd": "dvc repro"} for pid in (ended.pid, os.getpid()))
-    running = broken_off.parent / ".dvc/tmp/rwlock"
+    running = broken_off.parent / ".dvc/tmp" / name
+    running.parent.mkdir(exist_ok=True)
     listed = {"read": {"a": [old, own], "b": [old]}, "write": {"c": old, "d": own}}
     running.write_text(json.dumps(listed))
     recover.main()
