@@ -1,6 +1,8 @@
-// The activation of bonsai/activation.py and its derivative, branch-free on vectors.
-// With t = |x| there are three cases; signs are moved by bit operations, because in the CPU driver
-// fabs, select and copysign are calls of ten times the cost.
+// The activation of bonsai/activation.py and its derivative, branch-free on vectors. With v = |x| - 2,
+// w = 1 - |v| and u = |w| its cases are one,
+//   A(x) = sign(x) sign(v) (1 - u (f + (1 - f) u^3)), A'(x) = sign(w) (f + 4 (1 - f) u^3)
+// but for the tails, |x| > 3, where A(x) is sign(x) (1 + leak u). Signs are moved by bit operations, because in
+// the CPU driver fabs, select and copysign are calls of ten times the cost.
 
 #if LANES == 16
 typedef float16 vec;
@@ -58,24 +60,22 @@ inline float lane_sum(vec v) {
 #endif
 }
 
-// What both functions below share: e of bonsai/activation.py, and where t > 2 and t > 3.
 #define PIECES \
-    const vec t = absolute(x); \
-    const ivec far = MASK(t > 2.0f), tail = MASK(t > 3.0f); \
-    const vec past = t - 1.0f, bent = 1.0f - factor; \
-    const vec e = pick(far, past - 2.0f, past), square = e * e; \
-    const vec sign = pick(far, -bent, bent), scaled = sign * square; \
-    const vec inside = factor * (absolute(past) - 1.0f) + (scaled * square - sign); \
-    const vec y = pick(tail, leak * t + (1.0f - 3.0f * leak), inside);
+    const vec v = absolute(x) - 2.0f, w = 1.0f - absolute(v), u = absolute(w); \
+    const ivec tail = MASK(v > 1.0f); \
+    const vec bent = ((1.0f - factor) * (u * u)) * u + factor; \
+    const vec y = 1.0f - pick(tail, (vec)-leak, bent) * u;
+
+#define SIGNED(y, v) AS_VEC(AS_IVEC(y) ^ (AS_IVEC(v) & SIGN))
 
 inline vec ameo(vec x, float factor, float leak) {
     PIECES
-    return AS_VEC(AS_IVEC(y) ^ (AS_IVEC(x) & SIGN));
+    return SIGNED(SIGNED(y, v), x);
 }
 
 inline vec ameo_with_derivative(vec x, float factor, float leak, vec *derivative) {
     PIECES
-    const vec slope = pick(MASK(AS_IVEC(past) < 0), (vec)-factor, (vec)factor);
-    *derivative = pick(tail, (vec)leak, 4.0f * (e * scaled) + slope);
-    return AS_VEC(AS_IVEC(y) ^ (AS_IVEC(x) & SIGN));
+    const vec slope = 4.0f * bent - 3.0f * factor;
+    *derivative = pick(tail, (vec)leak, SIGNED(slope, w));
+    return SIGNED(SIGNED(y, v), x);
 }

@@ -1,5 +1,6 @@
 // What training (step.cl) and evaluation (evaluate.cl) share of networks that are whole (dense.cl) and
-// pruned (sparse.cl): records of the values of PAIR x LANES sequences, their first states, and noise.
+// pruned (sparse.cl): records of the values of PAIR x LANES sequences, their first states, noise, and asking
+// the cache for data before they are read.
 //
 // A record holds the values of LANES sequences at one time: the inputs, then h = [o | s'] of each cell. A
 // cell reads x from the record of this time and s from the record before. The records of a pair follow
@@ -7,14 +8,16 @@
 //
 // Compile-time constants: LANES, PAIR and LEAK; of whole networks also (kernels/layout.py) ITEMS
 // (work-items), INPUTS, OUTPUTS, PARAMETERS, RECORD, CARRY (states of all cells, at least 1), HEAD_N
-// (width), HEAD_H (offset in the record), HEAD_W and HEAD_B (in the parameters), and
+// (width), HEAD_H (offset in the record), HEAD_W and HEAD_B (in the parameters), HEAD_COMPLETE (as COMPLETE,
+// of the head), and
 //   CELLS(F) = F(S, S0, Z, C) for each cell: number of states; offsets of s0 in the parameters, of s' in
 //   the record, and of its states among all states
-//   LAYERS(F) = F(n, S, O, R, W, B, X, Z, H, C, FIRST) for each layer: width of x; states it reads; how
-//   many of its neurons are outputs and recurrent; offsets of W and b in the parameters, of x in the
-//   record of this time, of s in the record before, of its neurons in the record, and of its states among
-//   all states; whether x is the network's inputs. A cell is one layer, of O outputs and S recurrent
-//   neurons; a stacked cell is two, outputs and then recurrent neurons that read them.
+//   LAYERS(F) = F(n, S, O, R, W, B, X, Z, H, C, FIRST, COMPLETE) for each layer: width of x; states it
+//   reads; how many of its neurons are outputs and recurrent; offsets of W and b in the parameters, of x in
+//   the record of this time, of s in the record before, of its neurons in the record, and of its states
+//   among all states; whether x is the network's inputs; whether no layer before it reads the same x, so that
+//   on the way back dL/dx is complete with it. A cell is one layer, of O outputs and S recurrent neurons; a
+//   stacked cell is two, outputs and then recurrent neurons that read them.
 // LAYERS_REVERSED(F) is from the last to the first. Of pruned networks the first line is in their lists,
 // so that one kernel is compiled for all architectures; `edges` is one of these wherever it is used.
 

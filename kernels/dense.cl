@@ -91,7 +91,7 @@ inline void neurons(const int n, const int S, const int J, Weights W, Weights b,
 }
 
 // All layers for one time. `before` is the record of the time before; slopes are laid out as a record.
-#define FORWARD(n, S, O, R, W, B, X, Z, H, C, FIRST) \
+#define FORWARD(n, S, O, R, W, B, X, Z, H, C, FIRST, COMPLETE) \
     neurons(n, S, O + R, p + W, p + B, OFF(now, X), OFF(before, Z), OFF(now, H), keep, \
             OFF(slopes, H), factor);
 inline void forward(Edges edges, Weights p, Data before, Slots now, const bool keep, Slots slopes,

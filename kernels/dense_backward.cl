@@ -1,22 +1,29 @@
 // The way back of whole networks: deltas, and dL/dW as register tiles. Compile-time constants: those of
 // step.cl.
 
-// out = W delta of N rows of J columns, added to what is there if `add`.
-#define FROM_OUT(k, u) vec sum##k##_##u = add ? out[k * PAIR + u] : (vec)0.0f;
+// W delta of N rows of J columns, added to what is in `out` if `more`. What is in `to` is multiplied by it
+// if that is `complete`, and else it goes to `out`.
+#define FROM_OUT(k, u) vec sum##k##_##u = more ? out[k * PAIR + u] : (vec)0.0f;
 #define SUMS_FROM_OUT(k) SETS(FROM_OUT, k)
 #define SOURCE_OF_DELTA(k, u) const vec source##u = AT(delta, u * DELTAS + j);
 #define ADD_DELTA(k) { const float w = W[k * J + j]; SETS(ADD, k) }
-#define STORE_ONE(k, u) out[k * PAIR + u] = sum##k##_##u;
-#define STORE(k) SETS(STORE_ONE, k)
+#define TO_OUT_ONE(k, u) out[k * PAIR + u] = sum##k##_##u;
+#define TO_OUT(k) SETS(TO_OUT_ONE, k)
+#define MULTIPLY_ONE(k, u) AT(to, u * DELTAS + k) *= sum##k##_##u;
+#define MULTIPLY(k) SETS(MULTIPLY_ONE, k)
 #define DEFINE_TRANSPOSED(TILE) \
-inline void transposed_##TILE(const int J, Weights W, Slots delta, const bool add, vec *out) { \
+inline void transposed_##TILE(const int J, Weights W, Slots delta, const bool more, const bool complete, \
+                              vec *out, Slots to) { \
     EACH_##TILE(SUMS_FROM_OUT) \
     TWO_AT_ONCE for (int j = 0; j < J; j++) { SETS(SOURCE_OF_DELTA, 0) EACH_##TILE(ADD_DELTA) } \
-    EACH_##TILE(STORE) \
+    if (complete) { EACH_##TILE(MULTIPLY) } \
+    else { EACH_##TILE(TO_OUT) } \
 }
 DEFINE_TILES(DEFINE_TRANSPOSED)
-inline void transposed(const int N, const int J, Weights W, Slots delta, const bool add, vec *out) {
-    #define TRANSPOSED(TILE) transposed_##TILE(J, W + at * J, delta, add, out + at * PAIR);
+inline void transposed(const int N, const int J, Weights W, Slots delta, const bool more, const bool complete,
+                       vec *out, Slots to) {
+    #define TRANSPOSED(TILE) \
+        transposed_##TILE(J, W + at * J, delta, more, complete, out + at * PAIR, OFF(to, at));
     IN_TILES(N, TRANSPOSED)
 }
 
@@ -132,51 +139,60 @@ inline void force(Edges edges, Edges code, const Data *told, Slots now, Slots d)
     CELLS(FORCE)
 }
 
+#define EACH_STATE(S) \
+    for (int i = 0; i < S; i++) \
+        for (int u = 0; u < PAIR; u++)
+
 // From the slopes of one pair's records to deltas, step by step, and `total` with the gradient, added to
 // what is there if `add`.
 inline void backward(Edges edges, Weights p, Slots records, Slots deltas, Slots total, bool add,
                      const float pull, const bool hinted, Edges code) {
-    vec carry[CARRY * PAIR], back[BACK * PAIR];
-    for (int i = 0; i < CARRY * PAIR; i++) carry[i] = (vec)0.0f;
+    // Of states and of a cell's outputs, what of the gradient is summed up so far; and deltas that a hint
+    // has given.
+    vec carry[CARRY * PAIR], back[BACK * PAIR], given[CARRY * PAIR];
+    #define NOTHING_YET(S, S0, Z, C) EACH_STATE(S) carry[(C + i) * PAIR + u] = (vec)0.0f;
+    #define BINARIZE(S, S0, Z, C) \
+        EACH_STATE(S) { \
+            const vec s = AT(now, u * RECORD + Z + i); \
+            carry[(C + i) * PAIR + u] = pull * (s * (s * s - 1.0f)); \
+        }
+    #define KEEP(S, S0, Z, C) EACH_STATE(S) given[(C + i) * PAIR + u] = AT(d, u * DELTAS + Z + i);
+    #define GIVE_BACK(S, S0, Z, C) \
+        EACH_STATE(S) if (code[C + i] >= 0) AT(d, u * DELTAS + Z + i) = given[(C + i) * PAIR + u];
+    {
+        const Slots now = OFF(records, PAIR * STEPS * RECORD), d = OFF(deltas, PAIR * (STEPS - 1) * DELTAS);
+        #define LAST_DELTAS(S, S0, Z, C) EACH_STATE(S) AT(d, u * DELTAS + Z + i) *= carry[(C + i) * PAIR + u];
+        if (hinted) { CELLS(KEEP) }
+        if (pull > 0.0f) { CELLS(BINARIZE) } else { CELLS(NOTHING_YET) }
+        CELLS(LAST_DELTAS)
+        if (hinted) { CELLS(GIVE_BACK) }
+    }
     for (int end = STEPS; end > 0; end -= BLOCK) {
         const int begin = end > BLOCK ? end - BLOCK : 0;
+        // The deltas of states are those of this time already; the time before gets its own.
         for (int t = end - 1; t >= begin; t--) {
-            const Slots d = OFF(deltas, PAIR * t * DELTAS);
-            if (pull > 0.0f) {
-                #define BINARIZE(S, S0, Z, C) \
-                    for (int u = 0; u < PAIR; u++) \
-                        for (int i = 0; i < S; i++) { \
-                            const vec s = AT(records, (PAIR * (t + 1) + u) * RECORD + Z + i); \
-                            carry[(C + i) * PAIR + u] += pull * (s * (s * s - 1.0f)); \
-                        }
-                CELLS(BINARIZE)
-            }
-            // What a hint has replaced has its whole delta already.
-            #define HINT(S, S0, Z, C) \
-                for (int i = 0; i < S * PAIR; i++) \
-                    if (code[C + i / PAIR] >= 0) \
-                        carry[C * PAIR + i] = (vec)1.0f;
-            if (hinted) { CELLS(HINT) }
-            transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(d, RECORD), false, back);
-            // Recurrent neurons alone add to the gradient of the outputs that they read, and
-            // outputs alone to that of the states, which the recurrent neurons began.
-            #define TIMES_BACK(j, u) AT(delta, u * DELTAS + j) *= back[(j) * PAIR + u];
-            #define TIMES_CARRIED(j, u) AT(carrying, u * DELTAS + j) *= carried[(j) * PAIR + u];
-            #define BACKWARD(n, S, O, R, W, B, X, Z, H, C, FIRST) { \
-                const Slots delta = OFF(d, H); \
-                for (int j = 0; j < O; j++) { SETS(TIMES_BACK, j) } \
-                const Slots carrying = OFF(delta, O); \
-                const vec *carried = carry + C * PAIR; \
-                for (int j = 0; j < R; j++) { SETS(TIMES_CARRIED, j) } \
-                if (!FIRST) transposed(n, O + R, p + W, delta, O == 0, back); \
-                transposed(S, O + R, p + W + n * (O + R), delta, R == 0, carry + C * PAIR); \
+            const Slots after = OFF(deltas, PAIR * t * DELTAS), d = OFF(after, -PAIR * DELTAS);
+            const Slots now = OFF(records, PAIR * t * RECORD);
+            const bool pulled = pull > 0.0f && t > 0, kept = hinted && t > 0;
+            if (pulled) { CELLS(BINARIZE) }
+            if (kept) { CELLS(KEEP) }
+            transposed(HEAD_N, OUTPUTS, p + HEAD_W, OFF(after, RECORD), false, HEAD_COMPLETE, back,
+                       OFF(after, HEAD_H));
+            // Of a cell of two layers the recurrent neurons are the last to add to the gradient of the
+            // outputs that they read, and the first to add to that of the states.
+            #define BACKWARD(n, S, O, R, W, B, X, Z, H, C, FIRST, COMPLETE) { \
+                const Slots delta = OFF(after, H); \
+                if (!FIRST) transposed(n, O + R, p + W, delta, O == 0, COMPLETE, back, OFF(after, X)); \
+                transposed(S, O + R, p + W + n * (O + R), delta, pulled || R == 0, O > 0 && t > 0, \
+                           carry + C * PAIR, OFF(d, Z)); \
             }
             LAYERS_REVERSED(BACKWARD)
+            if (kept) { CELLS(GIVE_BACK) }
         }
         const int count = PAIR * (end - begin);
         const Slots before = OFF(records, PAIR * begin * RECORD);
         const Slots now = OFF(before, PAIR * RECORD), d = OFF(deltas, PAIR * begin * DELTAS);
-        #define WEIGHTS(n, S, O, R, W, B, X, Z, H, C, FIRST) \
+        #define WEIGHTS(n, S, O, R, W, B, X, Z, H, C, FIRST, COMPLETE) \
             outer(n, O + R, count, OFF(now, X), OFF(d, H), add, OFF(total, W)); \
             outer(S, O + R, count, OFF(before, Z), OFF(d, H), add, OFF(total, W + n * (O + R))); \
             bias_gradient(O + R, count, OFF(d, H), add, OFF(total, B));
@@ -185,9 +201,7 @@ inline void backward(Edges edges, Weights p, Slots records, Slots deltas, Slots 
         bias_gradient(OUTPUTS, count, OFF(d, RECORD), add, OFF(total, HEAD_B));
         add = true;
     }
-    #define INITIALS(S, S0, Z, C) \
-        for (int i = 0; i < S; i++) \
-            for (int u = 0; u < PAIR; u++) AT(total, S0 + i) += carry[(C + i) * PAIR + u];
+    #define INITIALS(S, S0, Z, C) EACH_STATE(S) AT(total, S0 + i) += carry[(C + i) * PAIR + u];
     CELLS(INITIALS)
 }
 

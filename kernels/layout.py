@@ -14,7 +14,7 @@ def cell_constants(architecture: Architecture) -> dict[str, object]:
     h = a.inputs + np.cumsum(outputs + states) - (outputs + states)  # of [o | s'] in the record
     c = np.cumsum(states) - states
     cells = [(s, a.block("initial", k).offset, h[k] + o, c[k]) for k, (o, s) in enumerate(a.cells)]
-    layers = []
+    layers, read = [], set[int]()
     for layer in a.layers:
         k = layer.cell
         o, s = a.cells[k]
@@ -23,12 +23,15 @@ def cell_constants(architecture: Architecture) -> dict[str, object]:
         first, end = layer.neurons.start, layer.neurons.stop
         made = max(0, min(end, o) - first)
         offsets = (layer.weight.offset, layer.bias.start, x, h[k] + o, h[k] + first, c[k])
-        layers.append((width, s, made, end - first - made, *offsets, int(layer.reads < 0)))
+        flags = layer.reads < 0, layer.reads not in read
+        layers.append((width, s, made, end - first - made, *offsets, *map(int, flags)))
+        read.add(layer.reads)
     return {
         "INPUTS": a.inputs,
         "OUTPUTS": a.outputs,
         "PARAMETERS": a.size,
         "RECORD": record(a),
+        "HEAD_COMPLETE": int(len(a.cells) - 1 not in read),
         "HEAD_N": outputs[-1],
         "HEAD_H": h[-1],
         "HEAD_W": a.block("weight", -1).offset,

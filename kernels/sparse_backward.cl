@@ -94,15 +94,15 @@ inline void backward(Edges edges, Weights p, Slots records, Slots deltas, Slots 
                 // What a hint has replaced has its whole delta already.
                 if (hinted && state >= 0 && code[state] >= 0) continue;
                 EACH_SET(NO_GRADIENT)
-                if (state < 0) { READERS_OF(node, d) }
-                else if (t < STEPS - 1) { READERS_OF(node, OFF(d, PAIR * DELTAS)) }
                 if (state >= 0 && pull > 0.0f) {
                     #define BINARIZE(u) { \
                         const vec s = AT(records, (PAIR * (t + 1) + u) * RECORD + SLOT(node)); \
-                        sum##u += pull * (s * (s * s - 1.0f)); \
+                        sum##u = pull * (s * (s * s - 1.0f)); \
                     }
                     EACH_SET(BINARIZE)
                 }
+                if (state < 0) { READERS_OF(node, d) }
+                else if (t < STEPS - 1) { READERS_OF(node, OFF(d, PAIR * DELTAS)) }
                 #define TIMES(u) AT(delta, u * DELTAS) *= sum##u;
                 EACH_SET(TIMES)
             }

@@ -96,6 +96,19 @@ def test_gradient_is_the_references(shape):
         same(gradient[r], expected[1], 1e-5)
 
 
+def test_activation_and_slope_where_their_pieces_meet():
+    recipe, x, y, p = problem(((33, 0),), 1, 1, 4, 16, 1)
+    a = recipe.architecture
+    p[:] = 0
+    p[:, a.block("bias", 0).slice] = np.linspace(-4, 4, 33)
+    p[:, a.block("weight", -1).slice] = np.linspace(0.01, 0.02, 33)
+    loss, gradient = FusedTraining(recipe, x, y, p).gradient()
+    rows = recipe.minibatch(0, len(x) // UNIT)
+    expected = loss_and_gradient(a, p[0], x[rows], y[rows], FACTOR, LEAK)
+    assert loss[0] == pytest.approx(expected[0], rel=1e-5)
+    same(gradient[0], expected[1], 1e-5)
+
+
 @pytest.mark.parametrize("shape", EVERY[4:6] + EVERY[9:], ids=str)
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 @pytest.mark.parametrize("binarize", [0.0, 2.0])
